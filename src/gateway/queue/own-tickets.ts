@@ -3,7 +3,6 @@
  * answered, and written again if Redis loses them.
  */
 import { randomUUID } from 'node:crypto';
-import { background } from '../../lib/background.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { pendingRecord, type SandboxRecord } from '../../protocol/node.ts';
 import { isAway, unavailable } from '../redis/link.ts';
@@ -62,39 +61,47 @@ export class OwnTickets {
    * accepted before Redis was lost, or has accepted without Redis since.
    * @throws ServiceError `capacity_exhausted`, `quota_exceeded`; see `PlacementQueue.add`
    */
-  async make(ticket: Ticket, context: CreateContext, triedOn: string | null = null): Promise<void> {
+  async enqueue(ticket: Ticket, context: CreateContext, triedOn: string | null = null): Promise<void> {
     const kept = this.#keep(ticket, triedOn, context.keyed);
     // Even without an answer the ticket may be in Redis: remove it as soon as possible.
-    await this.#enqueue(kept, context, () => background(this.#withdraw(kept), 'take back a ticket', this.#options.log));
+    await this.#writeOrRefuse(kept, context, () => this.#withdraw(kept));
   }
 
-  /** As `make`, but after the client has its answer: if Redis is away, the ticket waits here for it. Never rejects. */
-  async makeInTime(ticket: Ticket, triedOn: string | null): Promise<void> {
-    const kept = this.#keep(ticket, triedOn);
-    await this.#announce(ticket.spec.id, kept);
+  /** As `enqueue`, but after the client has its answer: if Redis is away, the ticket waits here for it. Never rejects. */
+  async enqueueInTime(ticket: Ticket, triedOn: string | null): Promise<void> {
+    await this.#writeInTime(this.#keep(ticket, triedOn));
   }
 
-  /** As `makeInTime`, for a create that is being answered. */
-  #makeLater(ticket: Ticket, triedOn: string | null): void {
-    background(this.makeInTime(ticket, triedOn), 'enqueue a sandbox', this.#options.log);
-  }
-
-  /** Keeps a ticket that already waits at another gateway here too. @throws ServiceError as `make` */
+  /** Keeps a ticket that already waits at another gateway here too. @throws ServiceError as `enqueue` */
   async share(ticket: Ticket, context: CreateContext): Promise<void> {
     if (this.#kept.has(ticket.spec.id)) return;
-    await this.#enqueue(this.#keep(ticket, null), context);
+    await this.#writeOrRefuse(this.#keep(ticket, null), context);
   }
 
   /**
-   * Withdraws a ticket that was enqueued. Null: there is none.
-   * @returns resolves once it is known whether that ended its sandbox, or Redis did not answer; see `isUnsettled`
+   * Takes back a ticket that was enqueued. Null: there is none. The key of its create is leased to this gateway until
+   * the promise resolves: if Redis answers at once, nobody else can have asked for it, and its sandbox ends for good.
+   * Otherwise it is withdrawn later.
+   * @returns resolves once it is known which, or Redis did not answer; see `isUnsettled`
    */
   takeBack(id: string): Promise<void> | null {
     const kept = this.#kept.get(id);
     if (kept === undefined) return null;
     this.forget(id);
+    if (!this.#options.link.up) {
+      this.#withdraw(kept);
+      return Promise.resolve();
+    }
     const tried = Promise.withResolvers<void>();
-    background(this.#withdraw(kept, tried.resolve), 'take back a ticket', this.#options.log);
+    const ended = this.#takenBack(kept);
+    let isLeased = true;
+    this.#unsettled.add(id);
+    const removed = this.#options.outbox.send(`withdraw ${id}`, () => {
+      const removal = this.#remove(kept, ended, isLeased);
+      isLeased = false;
+      return removal.finally(tried.resolve);
+    });
+    void removed.then(() => this.#unsettled.delete(id));
     return tried.promise;
   }
 
@@ -108,11 +115,11 @@ export class OwnTickets {
     const kept = this.#kept.get(id);
     if (kept === undefined) return;
     if (this.#options.view.isOpen(id) === false) this.#kept.delete(id);
-    else void this.#announce(id, kept);
+    else void this.#writeInTime(kept);
   }
 
   /** @param unanswered called before the ticket is refused because Redis did not answer */
-  async #enqueue(
+  async #writeOrRefuse(
     kept: Kept,
     { together, alone, keyed, begun }: CreateContext,
     unanswered: () => void = () => undefined,
@@ -129,7 +136,10 @@ export class OwnTickets {
       if (view.isPlaced(id)) return this.forget(id);
       const away = isAway(thrown);
       const mayBeAccepted = alone || (away && (!asks || (keyed && begun())));
-      if ((together && mayBeAccepted) || (away && triedOn !== null)) return this.#makeLater(ticket, triedOn);
+      if ((together && mayBeAccepted) || (away && triedOn !== null)) {
+        // Not awaited: the create is being answered.
+        return void this.enqueueInTime(ticket, triedOn);
+      }
       this.forget(id);
       if (!away) throw thrown;
       if (asks) unanswered();
@@ -143,14 +153,16 @@ export class OwnTickets {
     return kept;
   }
 
-  #announce(id: string, kept: Kept): Promise<void> {
+  /** Never rejects. */
+  #writeInTime(kept: Kept): Promise<void> {
     const { outbox, view } = this.#options;
+    const { id } = kept.ticket.spec;
     return outbox.send(`wait ${id}`, async () => {
       if (this.#kept.get(id) === kept && view.isOpen(id) === true) await this.#write(kept);
     });
   }
 
-  /** Idempotent. @throws ServiceError as `make`, `node_unavailable` */
+  /** Idempotent. @throws ServiceError as `enqueue`, `node_unavailable` */
   async #write(kept: Kept): Promise<void> {
     const { waitingList, tickets, view, max, onWait } = this.#options;
     const { ticket, triedOn } = kept;
@@ -174,36 +186,38 @@ export class OwnTickets {
     return { record: pendingRecord(spec), priority, weight: weightOf(ticket), by: this.#me };
   }
 
+  /** Removes a refused ticket as soon as Redis answers. The key of its create may be leased to another by then. */
+  #withdraw(kept: Kept): void {
+    const { outbox } = this.#options;
+    const ended = this.#takenBack(kept);
+    void outbox.send(`withdraw ${ended.id}`, () => this.#remove(kept, ended, false));
+  }
+
+  /** Its final record. */
+  #takenBack({ ticket }: Kept): SandboxRecord {
+    return endedRecord(pendingRecord(ticket.spec), 'deleted', TAKEN_BACK, this.#options.link.clock.now());
+  }
+
   /**
-   * Removes a refused ticket, unless somebody has asked for it again since. Never rejects.
-   * @param tried called after the first try. Its key is leased to this gateway until then: if Redis answers at once,
-   * nobody else can have asked, and the sandbox ends for good. Absent: its key may be leased to another by now
+   * Removes a ticket from Redis, unless somebody has asked for it again since.
+   * @param isLeased nobody else can have asked for it: its sandbox ends
+   * @throws ServiceError `node_unavailable`
    */
-  async #withdraw({ ticket, keyed }: Kept, tried?: () => void): Promise<void> {
-    const { waitingList, tickets, outbox, link } = this.#options;
+  async #remove({ ticket, keyed }: Kept, ended: SandboxRecord, isLeased: boolean): Promise<void> {
+    const { waitingList, tickets } = this.#options;
     const { id, tenant } = ticket.spec;
-    const ended = endedRecord(pendingRecord(ticket.spec), 'deleted', TAKEN_BACK, link.clock.now());
-    let first = tried !== undefined && link.up;
-    if (first) this.#unsettled.add(id);
-    else tried?.();
-    const remove = async (): Promise<void> => {
-      if (this.#kept.has(id)) return;
-      const ends = first;
-      first = false;
-      const waited = ends
-        ? await waitingList.endIfWaiting(ended, this.#me)
-        : await waitingList.withdraw(ended, this.#me);
-      // Another gateway has placed it on a node, where nobody will ask for it.
-      const stray = (ends || !keyed) && !waited && (await tickets.wasSent(id));
-      if (stray) await waitingList.end(ended);
-      if (this.#unsettled.has(id)) await this.#settle(id);
-      if (stray || (await waitingList.holds(id))) return;
-      await tickets.drop(tenant, id);
-      // It was asked for again in between, by a gateway that found the ticket still there: put it back.
-      if (await waitingList.holds(id)) await tickets.add(ticket);
-    };
-    await outbox.send(`withdraw ${id}`, () => remove().finally(tried));
-    this.#unsettled.delete(id);
+    if (this.#kept.has(id)) return;
+    const waited = isLeased
+      ? await waitingList.endIfWaiting(ended, this.#me)
+      : await waitingList.withdraw(ended, this.#me);
+    // Another gateway has placed it on a node, where nobody will ask for it.
+    const isUnwanted = (isLeased || !keyed) && !waited && (await tickets.wasSent(id));
+    if (isUnwanted) await waitingList.end(ended);
+    if (this.#unsettled.has(id)) await this.#settle(id);
+    if (isUnwanted || (await waitingList.holds(id))) return;
+    await tickets.drop(tenant, id);
+    // It was asked for again in between, by a gateway that found the ticket still there: put it back.
+    if (await waitingList.holds(id)) await tickets.add(ticket);
   }
 
   /**

@@ -137,7 +137,7 @@ export class SharedQueue implements PlacementQueue {
     // The tenant's older tickets go first, unless Redis is away and they cannot.
     const free = !this.#view.has(ticket.spec.tenant) || !this.#options.link.up;
     const outcome = free ? (this.#offer?.(ticket) ?? null) : null;
-    if (outcome === null) return this.#own.make(ticket, context);
+    if (outcome === null) return this.#own.enqueue(ticket, context);
     let answered = false;
     const settled = outcome.then((what) => this.#afterTry(ticket, what, context, () => answered));
     // A slow node does not hold the answer back; the ticket is followed up in the background.
@@ -213,8 +213,8 @@ export class SharedQueue implements PlacementQueue {
   async #afterTry(ticket: Ticket, outcome: Outcome, context: CreateContext, isAnswered: () => boolean): Promise<void> {
     if (outcome === 'placed' || outcome === 'lost') return;
     const triedOn = typeof outcome === 'object' ? outcome.unclear : null;
-    if (isAnswered()) await this.#own.makeInTime(ticket, triedOn);
-    else await this.#own.make(ticket, context, triedOn);
+    if (isAnswered()) await this.#own.enqueueInTime(ticket, triedOn);
+    else await this.#own.enqueue(ticket, context, triedOn);
   }
 
   /**
