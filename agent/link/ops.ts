@@ -6,7 +6,7 @@ import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { SignalName } from '../../src/protocol/exec.ts';
 import { MAX_CREATE_COUNT, MAX_JOB_WAIT_MS, MAX_TIMEOUT_MS } from '../../src/protocol/limits.ts';
-import { CreateGroup, HeardReason, SandboxSpec } from '../../src/protocol/node.ts';
+import { CreateGroup, ReceivedEndReason, SandboxSpec } from '../../src/protocol/node.ts';
 import { ImageRef } from '../../src/protocol/sandbox.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ContainerRuntime } from '../runtime/runtime.ts';
@@ -38,7 +38,7 @@ interface OpsDeps {
 const Asked = {
   create: z.object({ spec: SandboxSpec }),
   createMany: z.object({ groups: z.array(CreateGroup).max(MAX_CREATE_COUNT) }),
-  delete: z.object({ sandbox: z.string(), reason: HeardReason, message: z.string().max(1_000).optional() }),
+  delete: z.object({ sandbox: z.string(), reason: ReceivedEndReason, message: z.string().max(1_000).optional() }),
   extend: z.object({ sandbox: z.string(), expiresAtMs: z.number(), sentAtMs: z.number().optional() }),
   execs: z.object({
     ids: z.array(z.string()).max(1_000).optional(),

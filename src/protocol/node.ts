@@ -60,8 +60,8 @@ export type CreateGroup = z.infer<typeof CreateGroup>;
  */
 const orElse = <T extends string>(known: z.ZodType<T>, otherwise: NoInfer<T>) =>
   z.union([known, z.string().transform((): T => otherwise)]);
-export const HeardReason = orElse(EndReason, 'internal');
-const HeardNetwork = orElse(Network, 'internet');
+export const ReceivedEndReason = orElse(EndReason, 'internal');
+const ReceivedNetwork = orElse(Network, 'internet');
 
 /**
  * Milliseconds since 1970 within the range of a date and of a cursor: an agent that sends other values would break
@@ -76,13 +76,13 @@ export const SandboxRecord = z.object({
   name: z.string().nullable(),
   image: z.string(),
   status: SandboxStatus,
-  reason: HeardReason.nullable(),
+  reason: ReceivedEndReason.nullable(),
   message: z.string().nullable(),
   cpus: z.number(),
   memoryMb: z.number(),
   diskMb: z.number().nullable(),
   pidsLimit: z.number(),
-  network: HeardNetwork,
+  network: ReceivedNetwork,
   labels: Labels,
   createdAtMs: Instant,
   startedAtMs: Instant.nullable(),

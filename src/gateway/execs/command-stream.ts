@@ -9,7 +9,7 @@ import { CUTS } from '../../protocol/cuts.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { ExecExit, ExecOpened } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
-import { Strays } from '../../protocol/strays.ts';
+import { LateOpens } from '../../protocol/late-opens.ts';
 import type { Opener } from '../nodes/unary.ts';
 import { sendBytes } from '../streams/send.ts';
 import type { Program } from './program.ts';
@@ -57,7 +57,7 @@ const BACKOFF = { firstMs: 20, maxMs: 1_000 };
 export class CommandStream {
   readonly #options: CommandStreamOptions;
   readonly #received: Offsets;
-  readonly #strays = new Strays();
+  readonly #lateOpens = new LateOpens();
   /** Ends waits when all is over. */
   readonly #stop = new AbortController();
   #stream: MuxStream | null = null;
@@ -114,7 +114,7 @@ export class CommandStream {
       // A command that is to be killed must not be started by opening it again.
       const attaches = this.#runs || this.#killed;
       this.#fed = this.#options.freshId === true && !this.#sent;
-      this.#strays.asked();
+      this.#lateOpens.asked();
       const stream = node.open(this.#request(attaches), this.#handler());
       this.#sent = true;
       this.#stream = stream;
@@ -160,7 +160,7 @@ export class CommandStream {
   #onOpened(answer: ExecOpened): void {
     const stream = this.#stream;
     if (stream === null || this.#over) return;
-    this.#strays.answered();
+    this.#lateOpens.answered();
     this.#cutAt = null;
     this.#tries = 0;
     this.#runs = true;
@@ -202,7 +202,7 @@ export class CommandStream {
   /** A stream ended before the exit, or could not be opened. */
   #ended(error: ServiceError): void {
     if (this.#over) return;
-    const leadsOn = this.#strays.ended(error) || CUTS.has(error.code);
+    const leadsOn = this.#lateOpens.ended(error) || CUTS.has(error.code);
     if (!leadsOn) return this.#fail(this.#explain(error));
     const now = performance.now();
     this.#cutAt ??= now;

@@ -1,7 +1,7 @@
 /** Reconnecting to a command after its stream has ended: whether a session may, how soon, and for how long. */
 import { CUTS } from '../../protocol/cuts.ts';
 import type { ServiceError } from '../../protocol/errors.ts';
-import { Strays } from '../../protocol/strays.ts';
+import { LateOpens } from '../../protocol/late-opens.ts';
 import { pauseMs } from '../http.ts';
 
 /** Nothing was started: the same OPEN may be sent again. */
@@ -11,7 +11,7 @@ const STEADY_MS = 5_000;
 
 export class ReconnectPolicy {
   readonly #resumeMs: number;
-  readonly #strays = new Strays();
+  readonly #lateOpens = new LateOpens();
   /** Since when there has been no open stream. */
   #cutAt: number | null = null;
   /** The current stream has delivered output. */
@@ -36,12 +36,12 @@ export class ReconnectPolicy {
 
   /** An OPEN is sent. */
   asked(): void {
-    this.#strays.asked();
+    this.#lateOpens.asked();
   }
 
   /** The OPEN was answered. */
   answered(): void {
-    this.#strays.answered();
+    this.#lateOpens.answered();
     this.#openedAt = performance.now();
     this.#cutAt = null;
   }
@@ -56,7 +56,7 @@ export class ReconnectPolicy {
    * @returns whether a next stream may continue
    */
   mayResume(error: ServiceError, attaches: boolean): boolean {
-    return this.#strays.ended(error) || (attaches ? CUTS : NOT_YET).has(error.code);
+    return this.#lateOpens.ended(error) || (attaches ? CUTS : NOT_YET).has(error.code);
   }
 
   /** Counts an attempt. @returns whether there is still time for it */

@@ -1,4 +1,4 @@
-/** Commands that were taken over, by another client or by a stray OPEN of our own. */
+/** Commands that were taken over, by another client or by a late OPEN of our own. */
 import { expect, test, vi } from 'vitest';
 import { fakeClient } from '../testing/fake-client.ts';
 

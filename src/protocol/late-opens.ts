@@ -6,7 +6,7 @@
 import { LOST } from './cuts.ts';
 import type { ServiceError } from './errors.ts';
 
-export class Strays {
+export class LateOpens {
   #count = 0;
   #unanswered = false;
 
@@ -20,7 +20,7 @@ export class Strays {
     this.#unanswered = false;
   }
 
-  /** The stream ended with this error. True for a takeover that a stray may have caused: the reader attaches again. */
+  /** The stream ended with this error. True for a takeover that such an OPEN may have caused: the reader attaches again. */
   ended(error: ServiceError): boolean {
     if (this.#unanswered && LOST.has(error.code)) this.#count += 1;
     this.#unanswered = false;
