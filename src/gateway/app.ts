@@ -91,7 +91,7 @@ function noSchemas(): never {
 }
 
 /** Hooks for every call, through any door. */
-function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxes, ports }: Services): void {
+function addHooks(app: FastifyInstance, { lifecycle, unknownIds, metrics, sandboxes, ports }: Services): void {
   app.addHook('onRequest', (request, reply, next) => {
     noteRequest(request.raw);
     reply.header('x-request-id', request.id);
@@ -111,8 +111,8 @@ function addHooks(app: FastifyInstance, { lifecycle, arrivals, metrics, sandboxe
   });
   app.addHook('preHandler', (request, _reply, next) => {
     const { id } = (request.params ?? {}) as { id?: unknown };
-    if (typeof id !== 'string' || !arrivals.mayCome(id)) return next();
-    arrivals.settle(id).then(() => next(), next);
+    if (typeof id !== 'string' || !unknownIds.mayAppear(id)) return next();
+    unknownIds.wait(id).then(() => next(), next);
   });
   app.addHook('preClose', (next) => {
     ports.close();

@@ -19,12 +19,12 @@ import { watchStarts } from './nodes/starts.ts';
 import { PortService } from './ports/service.ts';
 import type { PlacementQueue } from './queue/queue.ts';
 import { inMemory, type SharedState } from './redis/shared-state.ts';
-import { Arrivals } from './sandboxes/arrivals.ts';
+import { DuplicateResolver } from './sandboxes/duplicate-resolver.ts';
 import { Placer } from './sandboxes/placer.ts';
 import { Reaper } from './sandboxes/reaper.ts';
-import { Rivals } from './sandboxes/rivals.ts';
 import { SandboxService } from './sandboxes/service.ts';
 import { Store } from './sandboxes/store.ts';
+import { UnknownIds } from './sandboxes/unknown-ids.ts';
 import { NO_TENANTS } from './tenants/file.ts';
 import { startTenancy, type Tenancy } from './tenants/tenancy.ts';
 
@@ -40,7 +40,7 @@ export interface Services {
   readonly images: ImageService;
   readonly lifecycle: Lifecycle;
   readonly metrics: Metrics;
-  readonly arrivals: Arrivals;
+  readonly unknownIds: UnknownIds;
   readonly log: Logger;
 }
 
@@ -89,8 +89,8 @@ export function startServices(
     observe: (outcome) => metrics.placed(outcome),
   });
   const reaper = new Reaper(log);
-  const arrivals = new Arrivals(store, owners === null ? 0 : undefined);
-  const rivals = owners === null ? null : new Rivals({ store, reaper, owners, log });
+  const unknownIds = new UnknownIds(store, owners === null ? 0 : undefined);
+  const duplicates = owners === null ? null : new DuplicateResolver({ store, reaper, owners, log });
   const tenancy = startTenancy({
     file: config.tenants,
     counters: shared.counters,
@@ -107,7 +107,7 @@ export function startServices(
     store,
     queue,
     reaper,
-    arrivals,
+    unknownIds,
     registry,
     idempotency: shared.idempotency,
     admission,
@@ -137,7 +137,7 @@ export function startServices(
   const auth = createAuth(config.keys);
 
   store.onStray((node, id, ...why) => background(reaper.reap(node, id, ...why), 'reap a stray', log));
-  if (rivals !== null) store.onRival((entry, node) => rivals.meet(entry, node));
+  if (duplicates !== null) store.onDuplicate((entry, node) => duplicates.resolve(entry, node));
   store.onChange(watchStarts(log));
   store.onChange((entry) => metrics.sandboxChanged(entry));
   startQueue({ queue, placer, store, registry, log });
@@ -163,7 +163,7 @@ export function startServices(
     images: new ImageService(registry),
     lifecycle,
     metrics,
-    arrivals,
+    unknownIds,
     log,
     registry,
     shared,
@@ -173,8 +173,8 @@ export function startServices(
     },
     async stop() {
       await queue.stop();
-      rivals?.stop();
-      arrivals.stop();
+      duplicates?.stop();
+      unknownIds.stop();
       reaper.stop();
       await registrySync.stop();
       await registry.stop();

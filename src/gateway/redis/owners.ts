@@ -1,5 +1,5 @@
 /** The node that a sandbox was last sent to, in case it was sent to more than one. */
-import type { Owners } from '../sandboxes/rivals.ts';
+import type { Owners } from '../sandboxes/duplicate-resolver.ts';
 import { KEYS } from './keys.ts';
 import type { RedisLink } from './link.ts';
 import { Script } from './script.ts';

@@ -12,7 +12,7 @@ import type { PlacementQueue } from '../queue/queue.ts';
 import { SharedQueue } from '../queue/shared-queue.ts';
 import { LOOKS, Tickets } from '../queue/tickets.ts';
 import { WaitingList } from '../queue/waiting-list.ts';
-import type { Owners } from '../sandboxes/rivals.ts';
+import type { Owners } from '../sandboxes/duplicate-resolver.ts';
 import type { TenantCounters } from '../tenants/counters.ts';
 import { MemoryCounters } from '../tenants/memory-counters.ts';
 import { RedisCounters } from './counters.ts';

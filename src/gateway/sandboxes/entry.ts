@@ -22,7 +22,7 @@ export class Entry {
   /** Its node has said that it has ended. */
   confirmed = false;
   /** Other nodes that report it as alive. Only one of all these nodes keeps it. */
-  readonly rivals = new Map<Node, SandboxRecord>();
+  readonly duplicates = new Map<Node, SandboxRecord>();
   readonly #waiters = new Set<() => void>();
 
   constructor(record: SandboxRecord) {

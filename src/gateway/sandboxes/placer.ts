@@ -145,7 +145,7 @@ export class Placer {
       case 'protocol_error':
       case 'internal':
       case 'unauthenticated':
-        // The node may have it anyway. If so it reports it when it is back, and the rivals are resolved then.
+        // The node may have it anyway. If so it reports it when it is back, and the duplicate is resolved then.
         observe?.('failed');
         if (error !== this.#failure) {
           log.warn({ node: node.name, sandbox: entry.id, code: error.code }, 'a node failed to take a sandbox');

@@ -10,11 +10,11 @@ import type { Lifecycle } from '../lifecycle.ts';
 import type { Node } from '../nodes/node.ts';
 import { SETTLE_MS } from '../nodes/service.ts';
 import { parseRecord } from '../nodes/watch.ts';
-import type { Arrivals } from './arrivals.ts';
-import { TAKEN_BACK, type Entry } from './entry.ts';
+import { decodeCursor, encodeCursor } from './age-index.ts';
 import { Creator, type CreatorDeps } from './creator.ts';
-import { decodeCursor, encodeCursor } from './ordered.ts';
+import { TAKEN_BACK, type Entry } from './entry.ts';
 import type { Reaper } from './reaper.ts';
+import type { UnknownIds } from './unknown-ids.ts';
 
 export interface SandboxFilter {
   /** All of these, with these values. */
@@ -31,7 +31,7 @@ export interface Page {
 
 export interface SandboxServiceDeps extends Omit<CreatorDeps, 'takeBack'> {
   reaper: Reaper;
-  arrivals: Arrivals;
+  unknownIds: UnknownIds;
   idempotency: IdempotencyStore;
   lifecycle: Lifecycle;
   config: Pick<GatewayConfig, 'defaultImage' | 'queueWaitMs' | 'linkPatienceMs' | 'nodeGraceMs'>;
@@ -197,7 +197,7 @@ export class SandboxService {
    * @throws ServiceError `sandbox_not_found`, `sandbox_ended`
    */
   locateNow(tenant: string, id: string): Node | null {
-    if (this.#deps.arrivals.mayCome(id)) return null;
+    if (this.#deps.unknownIds.mayAppear(id)) return null;
     const entry = this.#alive(tenant, id);
     return entry.accepted && entry.node !== null && entry.node.up ? entry.node : null;
   }
@@ -208,7 +208,7 @@ export class SandboxService {
    * reason.
    */
   async locate(tenant: string, id: string, signal?: AbortSignal): Promise<Node> {
-    await this.#deps.arrivals.settle(id);
+    await this.#deps.unknownIds.wait(id);
     for (;;) {
       const entry = this.#alive(tenant, id);
       if (entry.accepted && entry.node !== null) {
@@ -230,9 +230,9 @@ export class SandboxService {
     const entry = this.#deps.store.get(id);
     // Another tenant's sandbox must look like one that never existed.
     if (entry !== undefined && entry.tenant === tenant) return entry;
-    const { registry, config, arrivals } = this.#deps;
+    const { registry, config, unknownIds } = this.#deps;
     if (this.isSure) {
-      if (!arrivals.full) throw new ServiceError('sandbox_not_found');
+      if (!unknownIds.isFull) throw new ServiceError('sandbox_not_found');
       const message = 'Too many calls wait for sandboxes that this server does not know yet; this may be one of those.';
       throw new ServiceError('node_unavailable', message, { retryAfterMs: UNSURE_RETRY_MS });
     }
@@ -243,8 +243,8 @@ export class SandboxService {
 
   /** Whether all sandboxes are known here: each node was heard, and what waits is known. */
   get isSure(): boolean {
-    const { registry, queue, arrivals } = this.#deps;
-    return !registry.mayHaveMore(arrivals.others) && queue.informed;
+    const { registry, queue, unknownIds } = this.#deps;
+    return !registry.mayHaveMore(unknownIds.hasOtherGateways) && queue.informed;
   }
 
   /** Whether this gateway has just started, and has not yet learnt which sandboxes exist. */
@@ -255,8 +255,8 @@ export class SandboxService {
 
   /** Says what to look at: a node, or what gateways share. */
   #unsure(options: ServiceErrorOptions): ServiceError {
-    const { registry, queue, arrivals } = this.#deps;
-    const missing = registry.mayHaveMore(arrivals.others) || queue.informed ? 'one of its nodes' : 'Redis';
+    const { registry, queue, unknownIds } = this.#deps;
+    const missing = registry.mayHaveMore(unknownIds.hasOtherGateways) || queue.informed ? 'one of its nodes' : 'Redis';
     const message = `this server cannot reach ${missing} right now, so it does not know all sandboxes`;
     return new ServiceError('node_unavailable', message, options);
   }
@@ -270,7 +270,7 @@ export class SandboxService {
 
   /** A sandbox that was made under this key before, perhaps through another gateway a moment ago. */
   async #made(tenant: string, id: string): Promise<Sandbox> {
-    await this.#deps.arrivals.settle(id);
+    await this.#deps.unknownIds.wait(id);
     if (this.#deps.store.get(id) !== undefined) return this.get(tenant, id);
     const message =
       'the sandbox was created through another server, and this one is not connected to its node right now';

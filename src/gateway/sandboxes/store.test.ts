@@ -117,7 +117,7 @@ test('a status is never older than the last one that was heard', () => {
 test('of two nodes that have it the other keeps it when one has ended it for being there twice', () => {
   const { store, pending, node } = heard();
   const other = { name: 'other', up: true, live: 0, liveCpus: 0 } as Node;
-  store.onRival(() => undefined);
+  store.onDuplicate(() => undefined);
   store.take(node, running(pending));
   store.take(other, running(pending));
   store.take(node, endedRecord(running(pending), 'internal', null, 4));

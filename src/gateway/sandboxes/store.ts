@@ -9,15 +9,14 @@ import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { isEnded, type EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
+import { AgeIndex, type Position } from './age-index.ts';
 import { Entry, endedRecord } from './entry.ts';
-import { Ordered, type Position } from './ordered.ts';
 
 export interface StoreEvents {
-  changed(entry: Entry): void;
   /** A node runs a sandbox that has ended or belongs to another node: it must be told to delete it. */
   stray(node: Node, id: string, reason: EndReason, message: string | null): void;
   /** A second node reports the sandbox as alive. */
-  rival(entry: Entry, node: Node): void;
+  duplicate(entry: Entry, node: Node): void;
 }
 
 const SWEEP_MS = 60_000;
@@ -26,7 +25,7 @@ const RANK = { PENDING: 0, PROVISIONING: 1, RUNNING: 2, TERMINATED: 3, ERROR: 3,
 
 export class Store {
   readonly #entries = new Map<string, Entry>();
-  readonly #tenants = new Map<string, Ordered<Entry>>();
+  readonly #tenants = new Map<string, AgeIndex<Entry>>();
   readonly #byNode = new Map<Node, Set<Entry>>();
   readonly #log: Logger;
   readonly #now: () => number;
@@ -34,7 +33,7 @@ export class Store {
   readonly #listeners = new Set<(entry: Entry) => void>();
   #stray: StoreEvents['stray'] = () => undefined;
   // It was sent to one node and then to another: the later one keeps it.
-  #rival: StoreEvents['rival'] = ({ id }, node) => this.#stray(node, id, 'internal', null);
+  #duplicate: StoreEvents['duplicate'] = ({ id }, node) => this.#stray(node, id, 'internal', null);
 
   constructor(log: Logger, now: () => number = Date.now) {
     this.#log = log;
@@ -51,8 +50,8 @@ export class Store {
   }
 
   /** Without a listener the node that it was sent to last keeps it. */
-  onRival(listener: StoreEvents['rival']): void {
-    this.#rival = listener;
+  onDuplicate(listener: StoreEvents['duplicate']): void {
+    this.#duplicate = listener;
   }
 
   /** Calls the listener after each change of any sandbox. Returns the function that removes it. */
@@ -77,9 +76,9 @@ export class Store {
   add(record: SandboxRecord): Entry {
     const entry = new Entry(record);
     this.#entries.set(entry.id, entry);
-    let ordered = this.#tenants.get(entry.tenant);
-    if (ordered === undefined) this.#tenants.set(entry.tenant, (ordered = new Ordered()));
-    ordered.add(entry);
+    let byAge = this.#tenants.get(entry.tenant);
+    if (byAge === undefined) this.#tenants.set(entry.tenant, (byAge = new AgeIndex()));
+    byAge.add(entry);
     return entry;
   }
 
@@ -89,9 +88,9 @@ export class Store {
    */
   discard(entry: Entry): boolean {
     if (entry.sent || entry.accepted || entry.ended) return false;
-    const [theirs] = entry.rivals.keys();
+    const [theirs] = entry.duplicates.keys();
     if (theirs !== undefined) {
-      this.yield(entry, theirs);
+      this.handOver(entry, theirs);
       return true;
     }
     this.assign(entry, null);
@@ -105,7 +104,7 @@ export class Store {
     entry.node = node;
     entry.accepted = false;
     entry.confirmed = false;
-    if (node !== null) entry.rivals.delete(node);
+    if (node !== null) entry.duplicates.delete(node);
     this.#count(entry, +1);
   }
 
@@ -127,21 +126,22 @@ export class Store {
     if (entry.node === node) entry.confirmed = isEnded(record.status);
     if (isGuess(entry, node) || isBelief(entry)) {
       entry.node = node;
-      return this.#replace(entry, this.#kept(entry, record), true);
+      return this.#replace(entry, this.#withKnownAge(entry, record), true);
     }
     if (entry.ended) {
       if (!isEnded(record.status)) {
-        this.#strays(entry, node);
-      } else if (entry.node === node && entry.record.reason === record.reason) entry.record = this.#kept(entry, record);
+        this.#reportStray(entry, node);
+      } else if (entry.node === node && entry.record.reason === record.reason)
+        entry.record = this.#withKnownAge(entry, record);
       return;
     }
     if (entry.node === null) this.assign(entry, node);
-    if (entry.node !== node) return this.#takeRival(entry, node, record);
-    const heir = record.reason === 'internal' ? [...entry.rivals.keys()].find((rival) => rival.up) : undefined;
-    if (heir !== undefined) return this.yield(entry, heir);
+    if (entry.node !== node) return this.#takeDuplicate(entry, node, record);
+    const heir = record.reason === 'internal' ? [...entry.duplicates.keys()].find((other) => other.up) : undefined;
+    if (heir !== undefined) return this.handOver(entry, heir);
     // The answer to a create may arrive after a newer change.
     const older = RANK[record.status] < RANK[entry.record.status];
-    this.#replace(entry, older ? entry.record : this.#kept(entry, record), true);
+    this.#replace(entry, older ? entry.record : this.#withKnownAge(entry, record), true);
   }
 
   /**
@@ -161,7 +161,7 @@ export class Store {
     if (!isEnded(record.status) || (entry.accepted && !deleted)) return;
     const { node } = entry;
     this.#replace(entry, record, entry.accepted);
-    if (deleted && node !== null) this.#strays(entry, node);
+    if (deleted && node !== null) this.#reportStray(entry, node);
     // It is on its way to a node: if it arrives, that counts.
     else entry.sent = false;
   }
@@ -178,14 +178,14 @@ export class Store {
     this.#drop(entry);
   }
 
-  /** Makes the rival node the owner of the sandbox. */
-  yield(entry: Entry, to: Node): void {
-    const record = entry.rivals.get(to);
+  /** Makes the other node that has it the owner of the sandbox. */
+  handOver(entry: Entry, to: Node): void {
+    const record = entry.duplicates.get(to);
     if (entry.ended || record === undefined) return;
-    entry.rivals.delete(to);
-    if (entry.node !== null && entry.accepted) entry.rivals.set(entry.node, entry.record);
+    entry.duplicates.delete(to);
+    if (entry.node !== null && entry.accepted) entry.duplicates.set(entry.node, entry.record);
     this.assign(entry, to);
-    this.#replace(entry, this.#kept(entry, record), true);
+    this.#replace(entry, this.#withKnownAge(entry, record), true);
   }
 
   /** Ends a sandbox on the gateway's decision. Does nothing if it has ended already. */
@@ -250,19 +250,19 @@ export class Store {
     this.#listeners.clear();
   }
 
-  #strays({ id, renounced, record: { reason, message } }: Entry, node: Node): void {
+  #reportStray({ id, renounced, record: { reason, message } }: Entry, node: Node): void {
     const why = renounced ? 'deleted' : (reason ?? 'deleted');
     // The message tells other gateways that a create has taken it back.
     this.#stray(node, id, why, reason === 'deleted' ? message : null);
   }
 
-  #takeRival(entry: Entry, node: Node, record: SandboxRecord): void {
-    if (isEnded(record.status)) return void entry.rivals.delete(node);
-    entry.rivals.set(node, record);
-    this.#rival(entry, node);
+  #takeDuplicate(entry: Entry, node: Node, record: SandboxRecord): void {
+    if (isEnded(record.status)) return void entry.duplicates.delete(node);
+    entry.duplicates.set(node, record);
+    this.#duplicate(entry, node);
   }
 
-  #kept(entry: Entry, record: SandboxRecord): SandboxRecord {
+  #withKnownAge(entry: Entry, record: SandboxRecord): SandboxRecord {
     return record.createdAtMs === entry.createdAtMs ? record : { ...record, createdAtMs: entry.createdAtMs };
   }
 
@@ -276,9 +276,9 @@ export class Store {
 
   #drop(entry: Entry): void {
     this.#entries.delete(entry.id);
-    const ordered = this.#tenants.get(entry.tenant);
-    ordered?.remove(entry);
-    if (ordered?.size === 0) this.#tenants.delete(entry.tenant);
+    const byAge = this.#tenants.get(entry.tenant);
+    byAge?.remove(entry);
+    if (byAge?.size === 0) this.#tenants.delete(entry.tenant);
   }
 
   #changed(entry: Entry): void {

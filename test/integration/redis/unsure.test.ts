@@ -32,8 +32,8 @@ describe.skipIf(lackingRedis !== null)('a gateway that is cut off', () => {
   test('or has more calls for unknown sandboxes than it lets wait denies none of those sandboxes', async () => {
     gateways = await Gateways.start(redis, 1, [new FakeNode()]);
     const gateway = gateways.at(0);
-    const { arrivals } = gateway.services;
-    const asked = Array.from({ length: 1_000 }, (_, i) => arrivals.settle(`sbx-made-up-${i}`));
+    const { unknownIds } = gateway.services;
+    const asked = Array.from({ length: 1_000 }, (_, i) => unknownIds.wait(`sbx-made-up-${i}`));
     const unsure = await gateway.ask('GET', '/v1/sandboxes/sbx-00000000000000000000');
     expect([unsure.status, unsure.headers['retry-after']]).toEqual([503, '1']);
     expect(unsure.json.error).toMatchObject({ code: 'node_unavailable', retryable: true });

@@ -22,7 +22,7 @@ export interface Owners {
   ownerOf(id: string, candidates: readonly string[]): Promise<string>;
 }
 
-export interface RivalsOptions {
+export interface DuplicateResolverOptions {
   store: Store;
   reaper: Reaper;
   owners: Owners;
@@ -34,17 +34,17 @@ export interface RivalsOptions {
 const SETTLE_MS = 1_000;
 const RETRY_MS = 1_000;
 
-export class Rivals {
-  readonly #options: RivalsOptions;
+export class DuplicateResolver {
+  readonly #options: DuplicateResolverOptions;
   readonly #stopping = new AbortController();
   readonly #deciding = new Set<Entry>();
 
-  constructor(options: RivalsOptions) {
+  constructor(options: DuplicateResolverOptions) {
     this.#options = options;
   }
 
-  /** For `Store.onRival`. */
-  meet(entry: Entry, node: Node): void {
+  /** For `Store.onDuplicate`. */
+  resolve(entry: Entry, node: Node): void {
     if (this.#deciding.has(entry)) return;
     this.#deciding.add(entry);
     const decided = this.#decide(entry, node).finally(() => this.#deciding.delete(entry));
@@ -60,14 +60,14 @@ export class Rivals {
     const { signal } = this.#stopping;
     const owner = await this.#owner(entry, node);
     // Meanwhile the conflict has gone away: only one node has it, or none.
-    if (owner === null || !entry.rivals.has(node)) return;
+    if (owner === null || !entry.duplicates.has(node)) return;
     log.warn({ sandbox: entry.id, owner, node: node.name }, 'a sandbox is alive on two nodes; one keeps it');
-    if (owner === node.name) store.yield(entry, node);
+    if (owner === node.name) store.handOver(entry, node);
     await pause(settleMs, signal);
     if (signal.aborted) return;
-    for (const rival of entry.rivals.keys()) {
-      entry.rivals.delete(rival);
-      await reaper.reap(rival, entry.id, 'internal');
+    for (const other of entry.duplicates.keys()) {
+      entry.duplicates.delete(other);
+      await reaper.reap(other, entry.id, 'internal');
     }
   }
 

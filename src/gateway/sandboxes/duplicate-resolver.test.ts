@@ -3,7 +3,7 @@ import { silent, type Logger } from '../../lib/logger.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { Node } from '../nodes/node.ts';
 import type { Reaper } from './reaper.ts';
-import { Rivals } from './rivals.ts';
+import { DuplicateResolver } from './duplicate-resolver.ts';
 import { Store } from './store.ts';
 
 const pending: SandboxRecord = {
@@ -43,8 +43,8 @@ function meeting(log: Logger = silent, failures: readonly Error[] = []) {
   };
   const reaped: string[] = [];
   const reaper = { reap: (node: Node) => Promise.resolve(void reaped.push(node.name)) } as unknown as Reaper;
-  const rivals = new Rivals({ store, reaper, owners: { ownerOf }, log, settleMs: 1 });
-  store.onRival((entry, node) => rivals.meet(entry, node));
+  const duplicates = new DuplicateResolver({ store, reaper, owners: { ownerOf }, log, settleMs: 1 });
+  store.onDuplicate((entry, node) => duplicates.resolve(entry, node));
   const entry = store.add(pending);
   store.assign(entry, second);
   store.take(first, running);

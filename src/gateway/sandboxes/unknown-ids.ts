@@ -1,5 +1,5 @@
 /**
- * Sandboxes that this gateway has not heard of yet. A client may use a sandbox here a moment after another gateway
+ * Ids of sandboxes that this gateway does not know yet. A client may use a sandbox here a moment after another gateway
  * created it, before its node has reported it. So an unknown id gets a short wait before it is answered with not_found.
  */
 import type { Entry } from './entry.ts';
@@ -10,7 +10,7 @@ const PATIENCE_MS = 1_000;
 /** With this many waiting, the next ones do not wait, and are told to come again: made-up ids must not cost memory. */
 const MAX_WAITING = 1_000;
 
-export class Arrivals {
+export class UnknownIds {
   readonly #store: Store;
   readonly #patienceMs: number;
   readonly #waiting = new Map<string, Set<() => void>>();
@@ -25,23 +25,23 @@ export class Arrivals {
   }
 
   /** Whether there are other gateways, which create sandboxes as well. */
-  get others(): boolean {
+  get hasOtherGateways(): boolean {
     return this.#patienceMs > 0;
   }
 
-  /** Nobody waits now who does not already: of an id that is unknown nothing can be said. */
-  get full(): boolean {
+  /** No further call may wait: whether an unknown id exists cannot be told. */
+  get isFull(): boolean {
     return this.#count >= MAX_WAITING;
   }
 
   /** Whether it is unknown but worth waiting for. */
-  mayCome(id: string): boolean {
-    return this.others && this.#store.get(id) === undefined && !this.full;
+  mayAppear(id: string): boolean {
+    return this.hasOtherGateways && this.#store.get(id) === undefined && !this.isFull;
   }
 
   /** Resolves once the sandbox is known or the wait is over; in nearly every case at once. */
-  async settle(id: string): Promise<void> {
-    if (!this.mayCome(id)) return;
+  async wait(id: string): Promise<void> {
+    if (!this.mayAppear(id)) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     // News that arrived while this process was busy is read before the wait counts as over.
     const timer = setTimeout(() => setImmediate(resolve), this.#patienceMs);

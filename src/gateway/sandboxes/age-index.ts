@@ -10,7 +10,7 @@ export interface Position {
   id: string;
 }
 
-export class Ordered<T extends Aged> {
+export class AgeIndex<T extends Aged> {
   readonly #items: T[] = [];
 
   get size(): number {
