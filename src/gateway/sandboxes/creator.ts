@@ -7,7 +7,7 @@ import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
-import type { CreateContext, PlacementQueue } from '../queue/queue.ts';
+import type { CreateContext, PlacementQueue, Ticket } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
 import { overdueRecord, TAKEN_BACK, type Entry } from './entry.ts';
 import { idsFrom, specsOf } from './spec.ts';
@@ -27,6 +27,23 @@ export interface CreatorDeps {
   observe?: { created(tenant: string, count: number): void };
 }
 
+/** What the idempotency key of a create stands for. */
+interface Keyed {
+  /** The ids are derived from it. */
+  seed: string;
+  /** Another gateway may even have accepted the create; see `IdempotentWork`. */
+  alone: boolean;
+}
+
+/** One sandbox of a create. */
+interface Attempt {
+  entry: Entry;
+  /** It was not known here before. */
+  isFresh: boolean;
+  /** Rejects if it is refused. */
+  queued: Promise<void>;
+}
+
 const NO_IMAGE_RETRY_MS = 500;
 
 export class Creator {
@@ -41,15 +58,10 @@ export class Creator {
   /**
    * Admits, records and offers to the nodes as many sandboxes as the request asks for: all of them, or none. Returns
    * before any of them exists.
-   * @param keyed for a create that another gateway may have begun: `seed`, from which the ids are derived, and whether
-   * another may even have accepted it (`alone`; see `IdempotentWork`)
+   * @param keyed for a create that another gateway may have begun
    * @throws ServiceError as `SandboxService.create`
    */
-  async create(
-    tenant: string,
-    request: CreateSandboxRequest,
-    keyed?: { seed: string; alone: boolean },
-  ): Promise<Entry[]> {
+  async create(tenant: string, request: CreateSandboxRequest, keyed?: Keyed): Promise<Entry[]> {
     const { store, queue, admission, observe } = this.#deps;
     const image = request.image ?? this.#defaultImage();
     this.#assertPossible(request, image);
@@ -63,61 +75,19 @@ export class Creator {
       keyed: keyed !== undefined,
       begun: () => entries.some(({ sent, accepted }) => sent || accepted),
     };
-    const unmade = (): SandboxSpec[] => specs.filter(({ id }) => store.get(id) === undefined);
     // What is or was on a node has been admitted before.
     const open = specs.filter(({ id }) => isOpen(store.get(id)));
     if (open.length > 0) await admission.admit(tenant, open);
-    try {
-      queue.assertRoom(unmade(), context);
-    } catch (error) {
-      admission.withdraw(unmade());
-      throw error;
-    }
-    const weight = admission.weightOf(tenant);
-    const fresh: Entry[] = [];
-    const refused = new Set<Entry>();
-    const attempt = async (entry: Entry, work: () => void | Promise<void>): Promise<void> => {
-      try {
-        await work();
-      } catch (error) {
-        refused.add(entry);
-        throw error;
-      }
-    };
-    // In one go: what this decides for each node leaves for it in one message.
-    const adding = specs.flatMap((spec) => {
-      // Another gateway was in the middle of the same create: what it has created is part of this one.
-      const made = store.get(spec.id);
-      const entry = made ?? store.add(pendingRecord(spec));
-      entries.push(entry);
-      const ticket = { spec, priority: request.priority ?? 0, weight };
-      if (made === undefined) {
-        fresh.push(entry);
-        return attempt(entry, () => queue.add(ticket, context));
-      }
-      // What is already on a node was counted there.
-      admission.changed(made);
-      return made.waits ? attempt(entry, () => queue.share(ticket, context)) : [];
-    });
-    const added = await Promise.allSettled(adding);
-    const failure = added.find((one) => one.status === 'rejected');
+    this.#assertRoom(specs, context);
+    const rank = { priority: request.priority ?? 0, weight: admission.weightOf(tenant) };
+    // In one go: the room is still there, and what this decides for each node leaves for it in one message.
+    const attempts = specs.map((spec) => this.#attempt({ spec, ...rank }, context, entries));
+    const outcomes = await Promise.allSettled(attempts.map(({ queued }) => queued));
+    const fresh = attempts.flatMap(({ entry, isFresh }) => (isFresh ? [entry] : []));
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failure !== undefined) {
-      // All or none: what was begun is taken back.
-      const settled: Promise<void>[] = [];
-      for (const entry of fresh) {
-        if (refused.has(entry) && store.discard(entry)) continue;
-        const takenBack = keyed !== undefined && entry.waits ? queue.takeBack(entry.id) : null;
-        if (takenBack !== null && store.discard(entry)) {
-          settled.push(takenBack);
-          if (keyed?.alone === false) this.#spent.add(keyed.seed);
-          continue;
-        }
-        background(this.#deps.takeBack(entry), 'take back a create', this.#deps.log);
-      }
-      // What was created before keeps its claim.
-      admission.withdraw(fresh);
-      // Whoever repeats it here arrives at the same ids as at other gateways.
-      await Promise.all(settled);
+      const refused = attempts.flatMap(({ entry }, i) => (outcomes[i]?.status === 'rejected' ? [entry] : []));
+      await this.#undo(fresh, new Set(refused), keyed);
       throw failure.reason;
     }
     for (const entry of fresh) this.#limitWait(entry);
@@ -141,6 +111,55 @@ export class Creator {
     if (this.#spent.delete(seed)) return true;
     const idOf = idsFrom(seed);
     return Array.from({ length: count }, (_, i) => idOf(i)).some((id) => this.#takenBack(id));
+  }
+
+  /** @throws ServiceError if some cannot be queued; they no longer count as the tenant's then */
+  #assertRoom(specs: readonly SandboxSpec[], context: CreateContext): void {
+    const { store, queue, admission } = this.#deps;
+    const unmade = specs.filter(({ id }) => store.get(id) === undefined);
+    try {
+      queue.assertRoom(unmade, context);
+    } catch (error) {
+      admission.withdraw(unmade);
+      throw error;
+    }
+  }
+
+  /** Records one sandbox, also in `entries`, and queues it. */
+  #attempt(ticket: Ticket, context: CreateContext, entries: Entry[]): Attempt {
+    const { store, queue, admission } = this.#deps;
+    // Another gateway was in the middle of the same create: what it has created is part of this one.
+    const made = store.get(ticket.spec.id);
+    const entry = made ?? store.add(pendingRecord(ticket.spec));
+    entries.push(entry);
+    const attempt = async (): Promise<void> => {
+      if (made === undefined) return await queue.add(ticket, context);
+      // What is already on a node was counted there.
+      admission.changed(made);
+      if (made.waits) await queue.share(ticket, context);
+    };
+    return { entry, isFresh: made === undefined, queued: attempt() };
+  }
+
+  /**
+   * All or none: takes back what a failed create has begun. What was created before keeps its claim.
+   * @returns resolves once whoever repeats it here arrives at the same ids as at other gateways
+   */
+  async #undo(fresh: readonly Entry[], refused: ReadonlySet<Entry>, keyed: Keyed | undefined): Promise<void> {
+    const { store, queue, admission, log } = this.#deps;
+    const settled: Promise<void>[] = [];
+    for (const entry of fresh) {
+      if (refused.has(entry) && store.discard(entry)) continue;
+      const takenBack = keyed !== undefined && entry.waits ? queue.takeBack(entry.id) : null;
+      if (takenBack !== null && store.discard(entry)) {
+        settled.push(takenBack);
+        if (keyed?.alone === false) this.#spent.add(keyed.seed);
+        continue;
+      }
+      background(this.#deps.takeBack(entry), 'take back a create', log);
+    }
+    admission.withdraw(fresh);
+    await Promise.all(settled);
   }
 
   /** Deleted by the failed create that had begun it. A sandbox that a client deleted remains what its key stands for. */
