@@ -4,6 +4,7 @@ import type { ExecList, ExecState } from '../../src/protocol/exec.ts';
 import { MAX_CONTROL_BYTES } from '../../src/protocol/limits.ts';
 import { SupervisorListOpened } from '../../src/protocol/supervisor.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
+import type { Supervisor } from '../supervisor/supervisor.ts';
 import { fitting } from './fitting.ts';
 import { RECALL_MS } from './relay.ts';
 
@@ -66,7 +67,7 @@ async function listOthers(
 }
 
 /** @throws ServiceError with the reason why the sandbox cannot be asked */
-export function linkOf(sandbox: Sandbox): NonNullable<Sandbox['launched']>['link'] {
+export function linkOf(sandbox: Sandbox): Supervisor {
   if (sandbox.ended) throw sandbox.endedError();
   if (!sandbox.running || sandbox.launched === null) throw new ServiceError('sandbox_not_ready');
   return sandbox.launched.link;

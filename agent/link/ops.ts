@@ -109,10 +109,9 @@ const OPENERS: Record<string, Opener> = {
     // boxinit may have forgotten a job that has ended, but it still finds processes the job left running.
     const ended = Boolean(deps.jobs.find(sandbox.id, id)?.state()?.exit);
     if (ended && !all) return answer(stream, {});
-    const message = { op: 'signal', id, signal, ...(all === undefined ? {} : { all }), ...(ended ? { ended } : {}) };
     return later(stream, async () => {
       await linkOf(sandbox)
-        .call(message)
+        .call({ op: 'signal', id, signal, ...(all === undefined ? {} : { all }), ...(ended ? { ended } : {}) })
         .catch((error: unknown) => {
           // An older boxinit only looks among the commands it remembers.
           if (!ended || ServiceError.from(error).code !== 'exec_not_found') throw error;

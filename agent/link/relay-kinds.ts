@@ -20,7 +20,7 @@ export function execKind(request: Json, hooks: ExecHooks): RelayKind {
   const exec = parseExec(request);
   let pid = 0;
   return {
-    request: (sandbox) => ({ ...toSupervisorExec(exec, sandbox) }),
+    request: (sandbox) => toSupervisorExec(exec, sandbox),
     opened: (answer, queueMs) => {
       const opened = read(SupervisorExecOpened, answer);
       ({ pid } = opened);
@@ -36,7 +36,7 @@ export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
   const attach = toSupervisorAttach(request);
   let pid = 0;
   return {
-    request: () => ({ ...attach }),
+    request: () => attach,
     opened: (answer) => {
       const opened = read(SupervisorAttachOpened, answer);
       ({ pid } = opened);
@@ -66,8 +66,8 @@ export function fileKind(request: Json): RelayKind {
 }
 
 export function portKind(request: Json): RelayKind {
-  const port = request['port'];
-  if (!Number.isInteger(port) || (port as number) < 1 || (port as number) > 65_535) {
+  const { port } = request;
+  if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new ServiceError('invalid_request', 'not a port');
   }
   return { request: () => ({ op: 'port', port }), opened: bounded, event: () => undefined, takesCommands: false };

@@ -93,7 +93,7 @@ test('a message that cannot be passed on, after one that was completed, ends its
   const spec = newSpec();
   const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
   const kind: RelayKind = {
-    request: () => ({}),
+    request: () => ({ op: 'port', port: 1 }),
     opened: (answer) => answer,
     event: (message) => (message['n'] === 1 ? Promise.resolve(message) : message),
     takesCommands: false,

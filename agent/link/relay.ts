@@ -7,6 +7,7 @@ import { DeferredCredit, EarlyInput, type Json, type MuxStream, type StreamHandl
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecCommand } from '../../src/protocol/exec.ts';
 import { readExecCommand } from '../../src/protocol/exec-command.ts';
+import type { SupervisorOpen } from '../../src/protocol/supervisor.ts';
 import type { Sandbox, Waiting } from '../sandboxes/sandbox.ts';
 import { cleanError } from '../supervisor/hostile.ts';
 
@@ -24,7 +25,7 @@ export interface CallCount {
 /** How execs, file calls and ports differ. */
 export interface RelayKind {
   /** boxinit's request, made once the sandbox is running. @throws ServiceError to refuse the stream with. */
-  request(sandbox: Sandbox): Json;
+  request(sandbox: Sandbox): SupervisorOpen;
   /** Validates and completes boxinit's answer. @throws ServiceError if boxinit is hostile. */
   opened(answer: Json, queueMs: number): Json;
   /**

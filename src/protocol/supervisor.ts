@@ -27,7 +27,7 @@ export interface AgentHello {
 }
 
 /** OPEN payload: run a program. `argv` or `script` or `scriptBytes` (text follows on channel SCRIPT). */
-export interface SupervisorExec {
+export type SupervisorExec = {
   op: 'exec';
   id: string;
   argv?: string[];
@@ -49,7 +49,7 @@ export interface SupervisorExec {
   /** How long to keep running with nobody attached; then killed. */
   detachedMs: number;
   background?: boolean;
-}
+};
 
 /**
  * OPENED payload of `exec`. `adopted`: this id has run before; its output continues from the start, its stdin from
@@ -62,23 +62,23 @@ export const SupervisorExecOpened = z.object({
 });
 
 /** OPEN payload: continue an exec's streams. OPENED gives the offset of its stdin. */
-export interface SupervisorAttach {
+export type SupervisorAttach = {
   op: 'attach';
   id: string;
   stdout: number;
   stderr: number;
-}
+};
 export const SupervisorAttachOpened = z.object({ pid: z.int(), stdinBytes: z.int() });
 
 /**
  * OPEN payload: list what is running, and what has exited but was not acknowledged. Answered in OPENED; no stream
  * follows.
  */
-interface SupervisorList {
+type SupervisorList = {
   op: 'list';
   /** Only these. Older versions of boxinit list all. */
   ids?: string[];
-}
+};
 export const SupervisorListOpened = z.object({
   execs: z.array(
     z.object({
@@ -99,14 +99,14 @@ export const SupervisorListOpened = z.object({
 });
 
 /** OPEN payload: signal an exec without a stream to it. */
-interface SupervisorSignal {
+type SupervisorSignal = {
   op: 'signal';
   id: string;
   signal: string;
   all?: boolean;
   /** It has exited and was acknowledged: with `all`, this signals what it left running. */
   ended?: boolean;
-}
+};
 
 /** OPEN payload: a file call. */
 type SupervisorFile = {
@@ -118,17 +118,35 @@ type SupervisorFile = {
 } & FileCall;
 
 /** OPEN payload: a tunnel to a port of the sandbox's loopback. */
-interface SupervisorPort {
+type SupervisorPort = {
   op: 'port';
   port: number;
-}
+};
 
-/** OPEN payload: give a blank its image. See docs/adr/0006. */
-interface SupervisorClaim {
+/** OPEN payload: give a blank its image (docs/adr/0006). Paths are as the blank sees them. */
+export type SupervisorClaim = {
   op: 'claim';
-  [key: string]: unknown;
-}
+  /** Read-only layers of the image, topmost first. */
+  layers: string[];
+  /** The overlay's own directories. */
+  upper: string;
+  work: string;
+  hostname: string;
+  /** Created if the image does not have it. Empty: none. */
+  workdir?: string;
+  /** Small files to write, such as /etc/hosts. */
+  files?: { path: string; text: string }[];
+  /** The network interface to set up; only for a boxinit whose HELLO says `cards`. */
+  card?: { name: string; address: string; prefix: number; gateway: string };
+};
 
+/** OPEN payload: bound the number of processes, where no cgroup does. */
+type SupervisorLimit = {
+  op: 'limit';
+  processes: number;
+};
+
+/** What the agent asks of boxinit. Type aliases, not interfaces, which are no `Json` to the compiler. */
 export type SupervisorOpen =
   | SupervisorExec
   | SupervisorAttach
@@ -136,6 +154,7 @@ export type SupervisorOpen =
   | SupervisorSignal
   | SupervisorFile
   | SupervisorPort
-  | SupervisorClaim;
+  | SupervisorClaim
+  | SupervisorLimit;
 
 export type SupervisorExit = { type: 'exit' } & ExecExit;

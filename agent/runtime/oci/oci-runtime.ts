@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
+import type { SupervisorClaim } from '../../../src/protocol/supervisor.ts';
 import type { ImageStore } from '../../images/image-store.ts';
 import type { Supervisor } from '../../supervisor/supervisor.ts';
 import { ExitListeners, type ExitListener } from '../exit-listeners.ts';
@@ -119,7 +120,7 @@ export class OciRuntime implements ContainerRuntime {
     );
     // An earlier version of boxinit cannot set up its interface itself.
     if (card !== undefined && supervisor.hello.cards !== true) await network.setUp(card, box.pid);
-    const message = {
+    const message: SupervisorClaim = {
       op: 'claim',
       layers: this.images.layersOf(image).map((layer) => place.inside(layer)),
       upper: join(dir, 'upper'),

@@ -10,6 +10,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 import { ExecExit, ExecOpened } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { LateOpens } from '../../protocol/late-opens.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 import type { Opener } from '../nodes/unary.ts';
 import { sendBytes } from '../streams/send.ts';
 import type { Program } from './program.ts';
@@ -125,7 +126,7 @@ export class CommandStream {
     }
   }
 
-  #request(attaches: boolean): Json {
+  #request(attaches: boolean): NodeOpen {
     const { open } = this.#options.program;
     if (!attaches) return open;
     return { op: 'attach', sandbox: open.sandbox, id: open.id, ...this.#received };

@@ -4,11 +4,12 @@
  */
 import { ByteAccumulator } from '../../lib/byte-accumulator.ts';
 import type { Opener } from '../nodes/unary.ts';
-import type { Json, MuxStream } from '../../mux/index.ts';
+import type { MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import type { ExecState } from '../../protocol/exec.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { MAX_MAX_OUTPUT_BYTES } from '../../protocol/limits.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 import { AttachConflict } from './attach-retry.ts';
 
 export interface WindowRequest {
@@ -103,7 +104,7 @@ class Reading {
     return this.#done.promise;
   }
 
-  open(node: Opener, request: Json, heard: () => void): void {
+  open(node: Opener, request: NodeOpen, heard: () => void): void {
     const { window, waits } = this.#options;
     const wanted = window.channel === 'stdout' ? [Channel.STDOUT, Channel.PTY] : [Channel.STDERR];
     const stream = node.open(request, {

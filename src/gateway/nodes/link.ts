@@ -8,6 +8,7 @@ import { NODE_ANSWER_FACTOR, NODE_HEARTBEAT_MS, NODE_LINK_DEAD_MS } from '../../
 import {
   NODE_GENERATION,
   type NodeHello,
+  type NodeOpen,
   type NodeReport,
   type SandboxRecord,
   type WatchEvent,
@@ -100,7 +101,7 @@ export class NodeLink {
   }
 
   /** @throws ServiceError `node_unavailable` when the link is down, `draining`, `invalid_request` when too large. */
-  open(request: Json, handler: StreamHandler): MuxStream {
+  open(request: NodeOpen, handler: StreamHandler): MuxStream {
     if (this.#mux === null) throw new ServiceError('node_unavailable');
     return this.#mux.open(request, handler);
   }

@@ -2,7 +2,7 @@
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { orAbort } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
-import type { NodeHello, NodeReport } from '../../protocol/node.ts';
+import type { NodeHello, NodeOpen, NodeReport } from '../../protocol/node.ts';
 import { imageKey } from '../images/names.ts';
 import { Health } from './health.ts';
 import type { Dial, Dialled, NodeLink } from './link.ts';
@@ -141,13 +141,13 @@ export class Node implements Opener {
     this.health.sent();
   }
 
-  open(request: Json, handler: StreamHandler): MuxStream {
+  open(request: NodeOpen, handler: StreamHandler): MuxStream {
     if (!this.up || this.link === null) throw new ServiceError('node_unavailable');
     return this.link.open(request, handler);
   }
 
   /** A unary call; see `ask`. */
-  call(request: Json, deadlineMs = CALL_DEADLINE_MS): Promise<Json> {
+  call(request: NodeOpen, deadlineMs = CALL_DEADLINE_MS): Promise<Json> {
     return ask(this, request, deadlineMs);
   }
 

@@ -1,10 +1,11 @@
 /** One request to an agent, one answer. */
 import type { Json, MuxStream, StreamHandler } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 
 export interface Opener {
   /** @throws ServiceError */
-  open(request: Json, handler: StreamHandler): MuxStream;
+  open(request: NodeOpen, handler: StreamHandler): MuxStream;
 }
 
 /**
@@ -12,7 +13,7 @@ export interface Opener {
  * @throws ServiceError as the agent refused; `interrupted` when the link was cut; `deadline_exceeded`, after which it
  * is unknown whether it was done.
  */
-export function ask(on: Opener, request: Json, deadlineMs: number): Promise<Json> {
+export function ask(on: Opener, request: NodeOpen, deadlineMs: number): Promise<Json> {
   const done = Promise.withResolvers<Json>();
   let answered = false;
   const timer = setTimeout(() => {

@@ -1,8 +1,9 @@
 /** A tunnel to a port inside a sandbox, in the form of a socket, as Node's HTTP client and pipes expect it. */
 import { Duplex } from 'node:stream';
-import type { Json, MuxStream } from '../../mux/index.ts';
+import type { MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 import type { Opener } from '../nodes/unary.ts';
 
 export class PortStream extends Duplex {
@@ -12,7 +13,7 @@ export class PortStream extends Duplex {
   #untaken = 0;
 
   /** @throws ServiceError when there is no link. */
-  constructor(node: Opener, request: Json) {
+  constructor(node: Opener, request: NodeOpen) {
     super({ allowHalfOpen: true });
     this.#connected.promise.catch(() => undefined);
     this.#stream = node.open(request, {

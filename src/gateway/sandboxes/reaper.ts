@@ -2,8 +2,8 @@
 import type { Logger } from '../../lib/logger.ts';
 import { backoffMs } from '../../lib/backoff.ts';
 import { pause } from '../../lib/deadline.ts';
-import type { Json } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 import type { EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
 
@@ -28,7 +28,7 @@ export class Reaper {
     const key = `${node.url} ${id}`;
     let work = this.#underWay.get(key);
     if (work === undefined) {
-      const order = { op: 'delete', sandbox: id, reason, ...(message === null ? {} : { message }) };
+      const order: NodeOpen = { op: 'delete', sandbox: id, reason, ...(message === null ? {} : { message }) };
       work = this.#run(node, id, order).finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, work);
     }
@@ -39,7 +39,7 @@ export class Reaper {
     this.#stopping.abort(new ServiceError('cancelled'));
   }
 
-  async #run(node: Node, id: string, order: Json): Promise<void> {
+  async #run(node: Node, id: string, order: NodeOpen): Promise<void> {
     for (let failures = 1; node.up && !this.#stopping.signal.aborted; failures++) {
       try {
         await node.call(order, DELETE_DEADLINE_MS);

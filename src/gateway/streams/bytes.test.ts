@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { createMux, memoryPair, type Mux, type StreamHandler, type MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 import { ByteStream } from './bytes.ts';
 import { sendBytes } from './send.ts';
 
@@ -12,6 +13,8 @@ function linked(onOpen: (stream: MuxStream) => StreamHandler): Mux {
   return createMux({ transport: pair.a, role: 'dialler', hello: {}, onHello: () => undefined });
 }
 
+const OPEN: NodeOpen = { op: 'file' };
+
 async function* chunks(count: number): AsyncGenerator<Buffer> {
   for (let i = 0; i < count; i++) yield Buffer.alloc(64 * 1024, i);
 }
@@ -21,7 +24,7 @@ test('a node that takes nothing for too long ends the transfer', async () => {
     queueMicrotask(() => stream.accept());
     return { data: () => undefined };
   });
-  const stream = new ByteStream(mux, {});
+  const stream = new ByteStream(mux, OPEN);
   await stream.opened;
   await expect(stream.write(chunks(100), 30)).rejects.toMatchObject({ code: 'deadline_exceeded' });
   mux.close();
@@ -38,9 +41,9 @@ test('everything that arrives is read; a break in the middle is an error, not an
     });
     return {};
   });
-  const read = async (request: object): Promise<Buffer> => {
+  const read = async (more: object): Promise<Buffer> => {
     const parts: Buffer[] = [];
-    for await (const part of new ByteStream(mux, { ...request }).read()) parts.push(part);
+    for await (const part of new ByteStream(mux, { ...OPEN, ...more }).read()) parts.push(part);
     return Buffer.concat(parts);
   };
   expect((await read({})).equals(bytes)).toBe(true);
@@ -63,7 +66,7 @@ test('small frames that nobody has read yet are merged, and arrive complete', as
     });
     return { fin: () => sent.resolve() };
   });
-  const stream = new ByteStream(mux, {});
+  const stream = new ByteStream(mux, OPEN);
   await stream.done;
   await sent.promise;
   const parts: Buffer[] = [];
@@ -79,7 +82,7 @@ test('a node that ends the stream early stops the writer, and its reason is repo
     queueMicrotask(() => stream.accept());
     return { data: () => stream.reset(new ServiceError('file_no_space')) };
   });
-  const stream = new ByteStream(mux, {});
+  const stream = new ByteStream(mux, OPEN);
   await stream.opened;
   await stream.write(chunks(1_000));
   await expect(stream.done).rejects.toMatchObject({ code: 'file_no_space' });

@@ -4,6 +4,7 @@ import { ByteAccumulator } from '../../lib/byte-accumulator.ts';
 import type { Json, MuxStream } from '../../mux/index.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { Channel } from '../../protocol/frames.ts';
+import type { NodeOpen } from '../../protocol/node.ts';
 import type { Opener } from '../nodes/unary.ts';
 
 const STALL_MS = 60_000;
@@ -19,7 +20,7 @@ export class ByteStream {
   #doneEvent: Json | null = null;
 
   /** @throws ServiceError when there is no link. */
-  constructor(node: Opener, request: Json) {
+  constructor(node: Opener, request: NodeOpen) {
     // A caller that does not use one of these promises does not need its rejection either.
     this.#opened.promise.catch(() => undefined);
     this.#done.promise.catch(() => undefined);

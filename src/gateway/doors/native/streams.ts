@@ -5,6 +5,7 @@ import { ServiceError } from '../../../protocol/errors.ts';
 import { AttachOpen, ExecOpen } from '../../../protocol/exec.ts';
 import { FileCall } from '../../../protocol/files.ts';
 import { ID_PATTERN, newExecId } from '../../../protocol/ids.ts';
+import type { NodeOpen } from '../../../protocol/node.ts';
 import type { Caller } from '../../auth/auth.ts';
 import { check } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
@@ -24,9 +25,9 @@ export function openStream(stream: MuxStream, caller: Caller, services: Services
       return join(stream, caller, services, attach);
     }
     case 'file': {
-      const { op, sandbox, ...call } = request;
+      const { op: _op, sandbox, ...call } = request;
       return join(stream, caller, services, {
-        op,
+        op: 'file',
         sandbox: check(z.string(), sandbox, 'open.sandbox'),
         ...check(FileCall, call, 'open'),
       });
@@ -71,7 +72,7 @@ function join(
   stream: MuxStream,
   { tenant }: Caller,
   { sandboxes }: Services,
-  request: Json & { sandbox: string },
+  request: NodeOpen & { sandbox: string },
   observer: RelayObserver = {},
 ): StreamHandler {
   const node = sandboxes.locateNow(tenant, request.sandbox);
