@@ -4,7 +4,7 @@ import type { Json } from '../mux/index.ts';
 import { NoWebSocket } from './connection.ts';
 import { needsWebSocket } from './errors.ts';
 import { FilesOverHttp } from './files-over-http.ts';
-import { FilesOverStreams, type Download, type FileQuestion, type FileWay } from './files-over-streams.ts';
+import { FilesOverStreams, type Download, type FileRequest, type FileTransport } from './files-over-streams.ts';
 import type { CallOptions, HttpClient } from './http.ts';
 import { idOf } from './sandbox-id.ts';
 import type { Source } from './source.ts';
@@ -19,34 +19,34 @@ export interface FileDeps {
   sandbox: string | Promise<string>;
 }
 
-export class FileCalls implements FileWay {
+export class FileCalls implements FileTransport {
   readonly #deps: FileDeps;
 
   constructor(deps: FileDeps) {
     this.#deps = deps;
   }
 
-  ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
-    return this.#way(options, (way) => way.ask(question, again, options));
+  ask(request: FileRequest, idempotent: boolean, options: CallOptions): Promise<Json> {
+    return this.#withTransport(options, (transport) => transport.ask(request, idempotent, options));
   }
 
-  download(question: FileQuestion, signal: AbortSignal): Promise<Download> {
-    return this.#way({ signal }, (way) => way.download(question, signal));
+  download(request: FileRequest, signal: AbortSignal): Promise<Download> {
+    return this.#withTransport({ signal }, (transport) => transport.download(request, signal));
   }
 
   upload(
-    question: FileQuestion,
+    request: FileRequest,
     source: Source,
     options: { size?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined> {
-    return this.#way({ signal: options.signal }, (way) => way.upload(question, source, options));
+    return this.#withTransport({ signal: options.signal }, (transport) => transport.upload(request, source, options));
   }
 
   /** @throws ServiceError `not_supported` without a WebSocket. */
-  async *watch(question: Json, signal: AbortSignal | undefined): AsyncGenerator<FileChange> {
+  async *watch(request: Json, signal: AbortSignal | undefined): AsyncGenerator<FileChange> {
     const sandbox = await idOf(this.#deps.sandbox, { signal });
     try {
-      yield* watch(this.#deps.streams, { op: 'file', sandbox, call: 'watch', ...question }, signal);
+      yield* watch(this.#deps.streams, { op: 'file', sandbox, call: 'watch', ...request }, signal);
     } catch (error) {
       throw error instanceof NoWebSocket ? needsWebSocket('watching files', error) : error;
     }
@@ -55,7 +55,7 @@ export class FileCalls implements FileWay {
   /**
    * Over the WebSocket or, without one, over HTTP. Nothing has been sent when the WebSocket turns out to be blocked.
    */
-  async #way<T>(limits: CallOptions, call: (way: FileWay) => Promise<T>): Promise<T> {
+  async #withTransport<T>(limits: CallOptions, call: (transport: FileTransport) => Promise<T>): Promise<T> {
     const { streams, http } = this.#deps;
     const sandbox = await idOf(this.#deps.sandbox, limits);
     try {

@@ -4,13 +4,13 @@ import { FileStat } from '../protocol/files.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Json } from '../mux/index.ts';
 import { read } from './answer.ts';
-import type { Download, FileQuestion, FileWay } from './files-over-streams.ts';
+import type { Download, FileRequest, FileTransport } from './files-over-streams.ts';
 import type { CallOptions, HttpClient, Query } from './http.ts';
 import type { Source } from './source.ts';
 
 const NO_BYTES: Omit<Download, 'answer'> = { next: () => Promise.resolve(null), stop: () => undefined };
 
-export class FilesOverHttp implements FileWay {
+export class FilesOverHttp implements FileTransport {
   readonly #http: HttpClient;
   readonly #base: string;
 
@@ -19,8 +19,8 @@ export class FilesOverHttp implements FileWay {
     this.#base = `/v1/sandboxes/${encodeURIComponent(sandbox)}/files`;
   }
 
-  async ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
-    const { call, ...fields } = question;
+  async ask(request: FileRequest, idempotent: boolean, options: CallOptions): Promise<Json> {
+    const { call, ...fields } = request;
     if (call === 'list' || call === 'stat') {
       return (await this.#http.json({
         method: 'GET',
@@ -29,7 +29,6 @@ export class FilesOverHttp implements FileWay {
         ...options,
       })) as Json;
     }
-    const idempotent = again;
     if (call === 'remove') {
       await this.#http.json({ method: 'DELETE', path: this.#base, query: queryOf(fields), idempotent, ...options });
       return {};
@@ -39,10 +38,10 @@ export class FilesOverHttp implements FileWay {
     return {};
   }
 
-  async download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download> {
-    if (question.call === 'tar-read') return { answer: {}, ...(await this.#bytes('/tar', question.path, {}, signal)) };
-    if (question.call !== 'read') throw new ServiceError('not_supported');
-    const { path, offset = 0, length } = question;
+  async download(request: FileRequest, signal: AbortSignal | undefined): Promise<Download> {
+    if (request.call === 'tar-read') return { answer: {}, ...(await this.#bytes('/tar', request.path, {}, signal)) };
+    if (request.call !== 'read') throw new ServiceError('not_supported');
+    const { path, offset = 0, length } = request;
     const answer = await this.ask({ call: 'stat', path }, true, { signal });
     const { sizeBytes } = read(FileStat, answer);
     if (length === 0 || (offset > 0 && offset === sizeBytes)) return { answer, ...NO_BYTES };
@@ -53,14 +52,14 @@ export class FilesOverHttp implements FileWay {
   }
 
   async upload(
-    question: FileQuestion,
+    request: FileRequest,
     source: Source,
     { size, signal }: { size?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined> {
-    const { call, size: _size, mode, ...fields } = question as FileQuestion & { size?: number; mode?: number };
+    const { call, size: _size, mode, ...fields } = request as FileRequest & { size?: number; mode?: number };
     const path = call === 'tar-write' ? `${this.#base}/tar` : this.#base;
     const query = queryOf({ ...fields, mode: mode?.toString(8) });
-    const idempotent = call !== 'write' || question.append !== true;
+    const idempotent = call !== 'write' || request.append !== true;
     const answer = await this.#http.upload({ path, query, source, size, signal, idempotent });
     return call === 'tar-write' ? undefined : read(FileStat, answer);
   }

@@ -11,7 +11,7 @@ import type { Source } from './source.ts';
 import { ask, openStream, sendAll, type Streams } from './unary.ts';
 
 /** The request: a `FileCall` in its wire form. */
-export type FileQuestion = FileCall & Json;
+export type FileRequest = FileCall & Json;
 
 export interface Download {
   answer: Json;
@@ -22,13 +22,13 @@ export interface Download {
 }
 
 /** A transport for the file calls of one sandbox. All methods throw ServiceError. */
-export interface FileWay {
-  /** @param again whether to retry when it is unknown whether the request arrived */
-  ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json>;
-  download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download>;
+export interface FileTransport {
+  /** @param idempotent whether to retry when it is unknown whether the request arrived */
+  ask(request: FileRequest, idempotent: boolean, options: CallOptions): Promise<Json>;
+  download(request: FileRequest, signal: AbortSignal | undefined): Promise<Download>;
   /** The file that was written, if the call writes one. */
   upload(
-    question: FileQuestion,
+    request: FileRequest,
     source: Source,
     options: { size?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined>;
@@ -36,7 +36,7 @@ export interface FileWay {
 
 const Done = z.object({ type: z.literal('done'), stat: FileStat.optional() });
 
-export class FilesOverStreams implements FileWay {
+export class FilesOverStreams implements FileTransport {
   readonly #streams: Streams;
   readonly #sandbox: string;
 
@@ -45,15 +45,15 @@ export class FilesOverStreams implements FileWay {
     this.#sandbox = sandbox;
   }
 
-  ask(question: FileQuestion, again: boolean, options: CallOptions): Promise<Json> {
-    return ask(this.#streams, this.#request(question), again, options);
+  ask(request: FileRequest, idempotent: boolean, options: CallOptions): Promise<Json> {
+    return ask(this.#streams, this.#openPayload(request), idempotent, options);
   }
 
-  async download(question: FileQuestion, signal: AbortSignal | undefined): Promise<Download> {
+  async download(request: FileRequest, signal: AbortSignal | undefined): Promise<Download> {
     const opened = Promise.withResolvers<Json>();
     const chunks = new Chunks();
     let stream: MuxStream | null = null;
-    const opening = openStream(this.#streams, this.#request(question), signal, {
+    const opening = openStream(this.#streams, this.#openPayload(request), signal, {
       opened: (answer) => opened.resolve(answer),
       data: (_channel, bytes) => chunks.push(bytes, { consume: (n) => stream?.consume(n) }),
       fin: (channel) => {
@@ -77,14 +77,14 @@ export class FilesOverStreams implements FileWay {
   }
 
   async upload(
-    question: FileQuestion,
+    request: FileRequest,
     source: Source,
     { signal }: { signal?: AbortSignal | undefined },
   ): Promise<FileStat | undefined> {
     const closed = Promise.withResolvers<FileStat | undefined>();
     closed.promise.catch(() => undefined);
     let done: z.infer<typeof Done> | null = null;
-    const stream = await openStream(this.#streams, this.#request(question), signal, {
+    const stream = await openStream(this.#streams, this.#openPayload(request), signal, {
       data: () => undefined,
       event: (message) => {
         const parsed = Done.safeParse(message);
@@ -107,7 +107,7 @@ export class FilesOverStreams implements FileWay {
     return await closed.promise;
   }
 
-  #request(question: FileQuestion): Json {
-    return { op: 'file', sandbox: this.#sandbox, ...question };
+  #openPayload(request: FileRequest): Json {
+    return { op: 'file', sandbox: this.#sandbox, ...request };
   }
 }

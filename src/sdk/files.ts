@@ -17,7 +17,7 @@ import {
   type WatchOptions,
   type WriteOptions,
 } from './file-options.ts';
-import type { Download, FileQuestion } from './files-over-streams.ts';
+import type { Download, FileRequest } from './files-over-streams.ts';
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, checkOptions } from './known-options.ts';
 import { readSource, type ByteSource, type Source } from './source.ts';
@@ -77,7 +77,7 @@ export class Files {
       const before = got;
       let download: Download | undefined;
       try {
-        download = await this.#calls.download({ call: 'read', path, ...range } as FileQuestion, limit.signal);
+        download = await this.#calls.download({ call: 'read', path, ...range } as FileRequest, limit.signal);
         const { answer } = download;
         const stat: FileStat = read(FileStat, answer);
         if (first !== null && (first.modifiedAtMs !== stat.modifiedAtMs || first.sizeBytes !== stat.sizeBytes)) {
@@ -117,7 +117,7 @@ export class Files {
     const { mode, owner, append, signal } = options;
     const atHand = source instanceof Uint8Array;
     const size = atHand ? source.length : options.size;
-    const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileQuestion;
+    const call = { call: 'write', path, ...defined({ mode, owner, append, size }) } as FileRequest;
     const startup = new StartupRetry();
     for (let tries = 1; ;) {
       try {
@@ -149,7 +149,7 @@ export class Files {
     for (;;) {
       const page = read(
         ListPage,
-        await this.#calls.ask({ call: 'list', path, ...defined({ after }) } as FileQuestion, true, options),
+        await this.#calls.ask({ call: 'list', path, ...defined({ after }) } as FileRequest, true, options),
       );
       yield* page.entries;
       if (!page.more) return;
@@ -164,7 +164,7 @@ export class Files {
     const { follow, ...rest } = options;
     return read(
       FileStat,
-      await this.#calls.ask({ call: 'stat', path, ...defined({ follow }) } as FileQuestion, true, rest),
+      await this.#calls.ask({ call: 'stat', path, ...defined({ follow }) } as FileRequest, true, rest),
     );
   }
 
@@ -184,7 +184,7 @@ export class Files {
   async mkdir(path: string, options: OwnerOptions = {}): Promise<void> {
     checkOptions('files.mkdir', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
-    await this.#calls.ask({ call: 'mkdir', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
+    await this.#calls.ask({ call: 'mkdir', path, ...defined({ mode, owner }) } as FileRequest, true, rest);
   }
 
   /**
@@ -194,19 +194,19 @@ export class Files {
   async move(path: string, to: string, options: CallOptions & { overwrite?: boolean | undefined } = {}): Promise<void> {
     checkOptions('files.move', options, { ...CALL_OPTIONS, overwrite: true });
     const { overwrite, ...rest } = options;
-    await this.#calls.ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileQuestion, false, rest);
+    await this.#calls.ask({ call: 'move', path, to, ...defined({ overwrite }) } as FileRequest, false, rest);
   }
 
   async remove(path: string, options: CallOptions & { recursive?: boolean | undefined } = {}): Promise<void> {
     checkOptions('files.remove', options, { ...CALL_OPTIONS, recursive: true });
     const { recursive, ...rest } = options;
-    await this.#calls.ask({ call: 'remove', path, ...defined({ recursive }) } as FileQuestion, false, rest);
+    await this.#calls.ask({ call: 'remove', path, ...defined({ recursive }) } as FileRequest, false, rest);
   }
 
   async chmod(path: string, options: OwnerOptions): Promise<void> {
     checkOptions('files.chmod', options, OWNER_OPTIONS);
     const { mode, owner, ...rest } = options;
-    await this.#calls.ask({ call: 'chmod', path, ...defined({ mode, owner }) } as FileQuestion, true, rest);
+    await this.#calls.ask({ call: 'chmod', path, ...defined({ mode, owner }) } as FileRequest, true, rest);
   }
 
   /**
@@ -227,7 +227,7 @@ export class Files {
     options: CallOptions & { owner?: string | undefined } = {},
   ): Promise<void> {
     checkOptions('files.uploadTar', options, { ...CALL_OPTIONS, owner: true });
-    const call = { call: 'tar-write', path, ...defined({ owner: options.owner }) } as FileQuestion;
+    const call = { call: 'tar-write', path, ...defined({ owner: options.owner }) } as FileRequest;
     const archive = readSource(source);
     await withDeadline({ ...options, what: `unpacking into ${path}` }, (signal) =>
       this.#calls.upload(call, archive, { signal }),

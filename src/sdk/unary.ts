@@ -9,17 +9,22 @@ import type { Source } from './source.ts';
 
 export type Streams = Pick<Connection, 'open' | 'tryOpen'>;
 
-/** How many times a call that changes nothing is attempted after a cut. */
+/** How many times an idempotent call is attempted after a cut. */
 const MAX_TRIES = 4;
 /** Longer than a gateway that has just started waits for its nodes. */
 const STARTUP_MS = 8_000;
 
 /**
  * The answer of OPENED.
- * @param again whether the call may be retried when a cut leaves it unknown whether it arrived
+ * @param idempotent whether the call may be retried when a cut leaves it unknown whether it arrived
  * @throws ServiceError
  */
-export async function ask(streams: Streams, request: Json, again: boolean, options: CallOptions = {}): Promise<Json> {
+export async function ask(
+  streams: Streams,
+  request: Json,
+  idempotent: boolean,
+  options: CallOptions = {},
+): Promise<Json> {
   using linked = new Linked({
     signal: options.signal,
     deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
@@ -34,7 +39,7 @@ export async function ask(streams: Streams, request: Json, again: boolean, optio
       if (await startup.mayRetry(error, linked.signal)) continue;
       // A draining peer has refused it: nothing was done.
       const undone = error instanceof ServiceError && error.code === 'draining';
-      if (!isCut(error) || !(again || undone) || ++cuts >= MAX_TRIES) throw error;
+      if (!isCut(error) || !(idempotent || undone) || ++cuts >= MAX_TRIES) throw error;
     }
   }
 }
