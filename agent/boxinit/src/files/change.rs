@@ -54,7 +54,7 @@ pub fn make_directory(open: &Value, path: &[u8]) -> Result<Vec<u8>, WireError> {
 /// Follows symbolic links, as chmod and chown do.
 pub fn change(open: &Value, path: &[u8]) -> Result<Vec<u8>, WireError> {
     let failed = |errno| file_error(path, errno);
-    let (mode, owner) = (mode_of(open)?, owners_of(open)?.asked);
+    let (mode, owner) = (mode_of(open)?, owners_of(open)?.requested);
     // In this order: a change of owner clears the set-id bits.
     if let Some(owner) = owner {
         fs::set_owner_at(CWD, path, owner, true).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! File calls, executed by boxinit itself in the sandbox's own view: no process, no thread. Every call is a state
 //! machine that does a bounded amount of work per loop turn, and bulk data flows under the credit of its stream.
 
-mod asked;
+mod attributes;
 mod change;
 mod list;
 mod paths;
@@ -25,7 +25,7 @@ use crate::json::Value;
 use crate::mux::Owner;
 use crate::slab::{Key, Slab};
 use crate::sys;
-use asked::{mode_of, modified_of, owners_of, size_of};
+use attributes::{mode_of, modified_of, owners_of, size_of};
 use paths::{join, path_of, place, shown, split, without_trailing_slashes, CWD};
 
 const MAX_CALLS: usize = 1024;

@@ -127,12 +127,12 @@ impl Write {
             size,
             got: 0,
             mode: mode.or(before.map(|file| file.mode & 0o7777)).or(Some(FILE_MODE)),
-            owner: owners.asked.or(before.map(|file| (file.uid, file.gid))).or(owners.new),
+            owner: owners.requested.or(before.map(|file| (file.uid, file.gid))).or(owners.new),
             modified,
             path,
         };
         let opened = match (open.flag("append"), before) {
-            (true, before) => write.open_to_append(before, mode, owners.asked),
+            (true, before) => write.open_to_append(before, mode, owners.requested),
             (false, before) => write.open_temporary(before.is_some()),
         };
         opened.map_err(failed)?;

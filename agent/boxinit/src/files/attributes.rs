@@ -11,7 +11,7 @@ const MAX_TIME_MS: f64 = 8.64e15;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owners {
     /// (uid, gid), as requested.
-    pub asked: Option<(u32, u32)>,
+    pub requested: Option<(u32, u32)>,
     /// For files that did not exist before.
     pub new: Option<(u32, u32)>,
 }
@@ -20,12 +20,12 @@ pub struct Owners {
 pub fn owners_of(open: &Value) -> Result<Owners, WireError> {
     let mut accounts = Accounts::default();
     let mut look_up = |name: &str| accounts.look_up(name).map(|identity| (identity.uid, identity.gid));
-    let asked = match open.get("owner") {
+    let requested = match open.get("owner") {
         None | Some(Value::Null) => None,
         Some(_) => Some(look_up(open.text("owner").ok_or_else(|| WireError::invalid("owner is not a name"))?)?),
     };
-    let new = asked.or_else(|| open.text("defaultOwner").and_then(|name| look_up(name).ok()));
-    Ok(Owners { asked, new })
+    let new = requested.or_else(|| open.text("defaultOwner").and_then(|name| look_up(name).ok()));
+    Ok(Owners { requested, new })
 }
 
 pub fn mode_of(open: &Value) -> Result<Option<u32>, WireError> {
