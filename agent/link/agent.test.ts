@@ -5,17 +5,9 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import type { ExecState } from '../../src/protocol/exec.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import type { WatchEvent } from '../../src/protocol/node.ts';
+import { codeOf } from '../testing/code-of.ts';
 import { Harness, SECRET, newSpec, until } from '../testing/harness.ts';
 import { NodeClient } from '../testing/node-client.ts';
-
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work;
-    return 'no error';
-  } catch (error) {
-    return ServiceError.from(error).code;
-  }
-};
 
 test('create answers before the container exists, and an exec queues until it does', async () => {
   await using h = await Harness.fake({ launchMs: 200 }, { MILLIBOX_POOL_MIN: '0' });

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import type { Json, MuxStream } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
+import { codeOf } from '../testing/code-of.ts';
 import { Harness, newSpec, until } from '../testing/harness.ts';
 import type { FakeRuntime } from '../runtime/fake/fake-runtime.ts';
 
@@ -40,12 +41,6 @@ function startImport(h: H, image: string): { stream: MuxStream; done: Promise<Js
   );
   return { stream, done: done.promise };
 }
-
-const codeOf = (work: Promise<unknown>): Promise<string> =>
-  work.then(
-    () => 'no error',
-    (error: unknown) => ServiceError.from(error).code,
-  );
 
 const incoming = (h: H): string[] => {
   const dir = path.join(h.dataDir, 'incoming');

@@ -1,6 +1,7 @@
 /** Images: found, shared, refused. */
 import { expect, test } from 'vitest';
-import { Bench, codeOf, type ContractSubject } from './subject.ts';
+import { codeOf } from '../../testing/code-of.ts';
+import { Bench, type ContractSubject } from './subject.ts';
 
 export function imageChapter(subject: ContractSubject): void {
   test('an image on the node is found without asking any registry', async () => {

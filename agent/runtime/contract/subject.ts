@@ -135,13 +135,3 @@ export function run(link: SupervisorLink, argv: string[], more: Json = {}): Prom
   });
   return promise;
 }
-
-/** The code of the error with which the work fails. */
-export async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'no error';
-  } catch (error) {
-    return ServiceError.from(error).code;
-  }
-}

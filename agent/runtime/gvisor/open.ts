@@ -14,7 +14,7 @@ import type { RuntimeConfig } from '../select.ts';
 import { GvisorRuntime } from './gvisor-runtime.ts';
 import { unmountBelow } from './root-mount.ts';
 import { sweep } from './sweep.ts';
-import { tryOne } from './trial.ts';
+import { runTrial } from './trial.ts';
 
 /** The platform is left at the release's default, which needs no rights that a virtual machine may lack. */
 const FLAGS = [
@@ -51,7 +51,7 @@ export async function openGvisorRuntime(config: RuntimeConfig): Promise<GvisorRu
   await sweep({ boxes, tree, group });
   // No trial if containers exist and the program has passed before: one failure must not abandon them.
   if (boxes.ids().length === 0 || !(await hasPassed(dir, program))) {
-    await tryOne({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
+    await runTrial({ dir, program, cli: cli.off, tree, group, boxinitPath, log });
   }
   const disks = await Disks.open(dir);
   const network = makeNetwork(tagOf(config.dataDir), config);

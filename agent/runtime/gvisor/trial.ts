@@ -33,7 +33,7 @@ interface TrialDeps {
 }
 
 /** @throws ServiceError `not_supported` with the reason; nothing is left behind. */
-export async function tryOne(deps: TrialDeps): Promise<void> {
+export async function runTrial(deps: TrialDeps): Promise<void> {
   const { dir, program, cli, tree, group } = deps;
   const id = `mbx-trial-${randomBytes(6).toString('hex')}`;
   const home = join(dir, 'trial');

@@ -17,7 +17,7 @@ import { RuntimeCli } from './runtime-cli.ts';
 import { seccompFor } from './seccomp.ts';
 import { sweep } from './sweep.ts';
 import { CLAIM_CALLS } from './spec.ts';
-import { tryOne } from './trial.ts';
+import { runTrial } from './trial.ts';
 
 /** @throws ServiceError `not_supported` that says what is missing. */
 export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime> {
@@ -51,7 +51,7 @@ export async function openOciRuntime(config: RuntimeConfig): Promise<OciRuntime>
   const runtime = new OciRuntime({ place, boxes, blanks, tree, cli, images, disks, network, staleCgroups, log });
   // Containers of an earlier agent must not be abandoned because of one failure of a program that is known to work.
   if (boxes.ids().length === 0 || !(await hasPassed(place.ociDir, program))) {
-    await tryOne({ runtime, place, tree, boxes, program, log });
+    await runTrial({ runtime, place, tree, boxes, program, log });
   }
   return runtime;
 }

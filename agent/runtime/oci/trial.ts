@@ -29,7 +29,7 @@ interface TrialDeps {
 }
 
 /** @throws ServiceError `not_supported` with the reason; the runtime is then closed, and nothing is left behind. */
-export async function tryOne(deps: TrialDeps): Promise<void> {
+export async function runTrial(deps: TrialDeps): Promise<void> {
   const { runtime, place } = deps;
   const id = `mbx-trial-${randomBytes(6).toString('hex')}`;
   const socketDir = join(place.ociDir, 'trial');

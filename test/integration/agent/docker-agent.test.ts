@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ServiceError } from '../../../src/protocol/errors.ts';
 import { openDockerRuntime } from '../../../agent/runtime/docker/open.ts';
 import type { DockerRuntime } from '../../../agent/runtime/docker/docker-runtime.ts';
+import { codeOf } from '../../../agent/testing/code-of.ts';
 import { Harness, newSpec, until } from '../../../agent/testing/harness.ts';
 import { boxinitPath } from '../../../src/cli/up/parts.ts';
 import { silent } from '../../../src/lib/logger.ts';
@@ -33,14 +33,6 @@ afterAll(async () => {
 });
 
 const image = (): string => h.config.defaultImage;
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work;
-    return 'no error';
-  } catch (error) {
-    return ServiceError.from(error).code;
-  }
-};
 
 test('create, exec, delete; the container is gone and the pool is full again', async () => {
   await h.warm(2);

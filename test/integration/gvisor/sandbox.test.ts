@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { Bench, codeOf, run } from '../../../agent/runtime/contract/subject.ts';
+import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { codeOf } from '../../../agent/testing/code-of.ts';
 import { Pools } from '../../../agent/pool/pools.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findCgroups, makeGroup } from '../../../agent/runtime/oci/cgroup-tree.ts';
 import { agentGroup } from '../../../agent/runtime/oci/place.ts';
 import { openGvisorRuntime } from '../../../agent/runtime/gvisor/open.ts';
-import { codeOf } from '../../../agent/runtime/contract/subject.ts';
+import { codeOf } from '../../../agent/testing/code-of.ts';
 import { leftGroups, leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
 import { ociConfig } from '../oci/subject.ts';
 

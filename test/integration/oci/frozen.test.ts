@@ -1,6 +1,7 @@
 /** Blanks stopped from outside: by an operator, a debugger, or a frozen cgroup. */
 import { expect, test } from 'vitest';
-import { Bench, codeOf } from '../../../agent/runtime/contract/subject.ts';
+import { Bench } from '../../../agent/runtime/contract/subject.ts';
+import { codeOf } from '../../../agent/testing/code-of.ts';
 import { isAlive } from '../../../agent/runtime/oci/pids.ts';
 import type { ContainerRuntime } from '../../../agent/runtime/runtime.ts';
 import { Harness, newSpec } from '../../../agent/testing/harness.ts';

@@ -1,7 +1,8 @@
 /** A container is destroyed while it is being claimed, or claimed twice. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { Bench, codeOf, run } from '../../../agent/runtime/contract/subject.ts';
+import { Bench, run } from '../../../agent/runtime/contract/subject.ts';
+import { codeOf } from '../../../agent/testing/code-of.ts';
 import { leftLoopDevices, leftMounts } from '../../helpers/leftovers.ts';
 import { until } from '../../helpers/until.ts';
 import { ociSubject } from './subject.ts';

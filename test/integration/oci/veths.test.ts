@@ -2,7 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Bench, codeOf, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
+import { Bench, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
+import { codeOf } from '../../../agent/testing/code-of.ts';
 import { Network } from '../../../agent/runtime/oci/network/network.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { Place } from '../oci-network/places.ts';
