@@ -78,7 +78,7 @@ test('a claim fails with its third failed start; starts begun before its last fa
 
 test('a pool is known by a bounded number of names, and by when one was last requested', () => {
   const pool = newPool();
-  for (let at = 1; at <= 40; at += 1) pool.call(`name-${at}`, at);
+  for (let at = 1; at <= 40; at += 1) pool.noteUse(`name-${at}`, at);
   expect([...pool.names]).toEqual(Array.from({ length: 16 }, (_, i) => `name-${i + 1}`));
   expect(pool.usedAtMs).toBe(40);
 });

@@ -93,7 +93,7 @@ export class Pool {
     return this.demand.target(nowMs) - this.#warm.length - Math.max(0, this.#starting - this.#waiters.length);
   }
 
-  call(name: string, nowMs: number): void {
+  noteUse(name: string, nowMs: number): void {
     this.#usedAtMs = nowMs;
     if (this.names.size < MAX_NAMES) this.names.add(name);
   }

@@ -54,7 +54,7 @@ export class Pools {
   prewarm(image: Image | undefined): void {
     const wanted = { image, network: 'off' as const, limits: this.#options.limits };
     const pool = this.#poolFor(wanted);
-    pool.call(this.#nameOf(image), performance.now());
+    pool.noteUse(this.#nameOf(image), performance.now());
     this.#pump();
   }
 
@@ -74,7 +74,7 @@ export class Pools {
    */
   async waitFor(wanted: ClaimOptions, signal: AbortSignal): Promise<Launched> {
     const pool = this.#poolFor(wanted);
-    pool.call(this.#nameOf(wanted.image), performance.now());
+    pool.noteUse(this.#nameOf(wanted.image), performance.now());
     const launched = pool.wait(signal, performance.now());
     this.#pump();
     return await launched;
@@ -85,7 +85,7 @@ export class Pools {
     if (this.#closed || (image === undefined && !this.#options.runtime.imageAgnostic)) return false;
     const pool = this.#poolFor({ image, network: launched.network, limits: launched.limits });
     if (pool.key !== launched.poolKey) return false;
-    pool.call(this.#nameOf(image), performance.now());
+    pool.noteUse(this.#nameOf(image), performance.now());
     pool.adopt(launched, () => this.#watch(pool, launched));
     return true;
   }
@@ -157,7 +157,7 @@ export class Pools {
   #claims(pool: Pool, wanted: ClaimOptions): void {
     const now = performance.now();
     this.#claimedAtMs = now;
-    pool.call(this.#nameOf(wanted.image), now);
+    pool.noteUse(this.#nameOf(wanted.image), now);
     pool.demand.claimed(now);
   }
 

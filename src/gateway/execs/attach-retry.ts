@@ -8,7 +8,7 @@ import { ServiceError } from '../../protocol/errors.ts';
 
 /** Another reader is attached at the moment. */
 export class AttachConflict extends ServiceError {
-  override readonly name = 'AttachedElsewhere';
+  override readonly name = 'AttachConflict';
 
   constructor() {
     super('invalid_request', 'another client is attached to this command and receives its output');

@@ -3,7 +3,7 @@
  * set holds when each expires. Their sums are kept alongside, so that a create costs the same however many claims there
  * are.
  */
-import { USAGE_KINDS, type Application, type Claim, type Usage, type Verdict } from '../tenants/counters.ts';
+import { USAGE_KINDS, type AdmissionRequest, type Claim, type Usage, type Verdict } from '../tenants/counters.ts';
 import { KEYS } from './keys.ts';
 import type { RedisLink } from './link.ts';
 import { Script } from './script.ts';
@@ -176,7 +176,7 @@ const words = ({ id, milliCpus, memoryMb }: Claim): (string | number)[] => [id, 
 /** @throws ServiceError `node_unavailable` */
 export async function admit(
   link: RedisLink,
-  { tenant, claims, room, rate, keptMs }: Application,
+  { tenant, claims, room, rate, keptMs }: AdmissionRequest,
   { placedMs, oldMs, skip, counted }: AdmitOptions,
 ): Promise<Exclude<Verdict, { short: keyof Usage }> | Short> {
   const reply = (await ADMIT.run(

@@ -3,7 +3,7 @@
  * buckets, so a tenant may exceed its limits slightly during that time.
  */
 import { randomUUID } from 'node:crypto';
-import type { Application, Seen, UsageSnapshot, TenantCounters, Verdict } from '../tenants/counters.ts';
+import type { AdmissionRequest, Seen, UsageSnapshot, TenantCounters, Verdict } from '../tenants/counters.ts';
 import { MemoryCounters } from '../tenants/memory-counters.ts';
 import { admit, markPlaced, OLD_PAGE, release, type Short } from './claims.ts';
 import { exchange, withdraw, type Board } from './exchange.ts';
@@ -45,15 +45,15 @@ export class RedisCounters implements TenantCounters {
     this.#times = { postedMs: POSTED_MS, placedMs: PLACED_MS, orphanedMs: ORPHANED_MS, ...times };
   }
 
-  async admit(application: Application): Promise<Verdict> {
+  async admit(request: AdmissionRequest): Promise<Verdict> {
     try {
       if (!this.#link.up) throw unavailable();
-      const verdict = await this.#admit(application);
-      if (verdict.admitted) this.#madeAnew(application);
+      const verdict = await this.#admit(request);
+      if (verdict.admitted) this.#madeAnew(request);
       return verdict;
     } catch (error) {
       if (!isAway(error)) throw error;
-      return await this.#alone.admit(application);
+      return await this.#alone.admit(request);
     }
   }
 
@@ -67,12 +67,12 @@ export class RedisCounters implements TenantCounters {
     void this.#settleAtRedis(tenant, ids, 'over');
   }
 
-  async exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>> {
+  async exchangeRunning(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>> {
     for (const tenant of this.#pending.tenants) void this.#settlePending(tenant);
     return sumOfCommands(await this.#exchange(COMMANDS, commandsText(running)));
   }
 
-  async compare(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]> {
+  async exchangeUsage(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]> {
     return snapshotsOf(await this.#exchange(SNAPSHOTS, snapshotText(snapshot)));
   }
 
@@ -93,20 +93,20 @@ export class RedisCounters implements TenantCounters {
   }
 
   /** @throws ServiceError `node_unavailable` */
-  async #admit(application: Application): Promise<Verdict> {
-    const { tenant } = application;
+  async #admit(request: AdmissionRequest): Promise<Verdict> {
+    const { tenant } = request;
     const { placedMs, orphanedMs } = this.#times;
     if (this.#pending.has(tenant)) await this.#settlePending(tenant);
     const skip = this.#passed.get(tenant) ?? 0;
-    const verdict = await admit(this.#link, application, { placedMs, oldMs: orphanedMs, skip, counted: [] });
+    const verdict = await admit(this.#link, request, { placedMs, oldMs: orphanedMs, skip, counted: [] });
     if (!('placed' in verdict)) return verdict;
-    const counted = this.#settle(application, verdict);
+    const counted = this.#settle(request, verdict);
     if (counted.length === 0) return plain(verdict);
-    return plain(await admit(this.#link, application, { placedMs, oldMs: null, skip, counted }));
+    return plain(await admit(this.#link, request, { placedMs, oldMs: null, skip, counted }));
   }
 
   /** What was pending for an earlier claim of the same id must not undo this one. */
-  #madeAnew({ tenant, claims }: Application): void {
+  #madeAnew({ tenant, claims }: AdmissionRequest): void {
     if (!this.#pending.has(tenant)) return;
     this.#pending.settled(
       tenant,
@@ -141,7 +141,7 @@ export class RedisCounters implements TenantCounters {
    * Claims that this gateway counts itself or knows to be over. Old ones among them belong to a dead gateway, and are
    * released for everyone.
    */
-  #settle({ tenant, seen }: Application, { placed, old }: Short): string[] {
+  #settle({ tenant, seen }: AdmissionRequest, { placed, old }: Short): string[] {
     const unheard = Map.groupBy(old, seen);
     const of = (what: Seen): string[] => unheard.get(what) ?? [];
     const over = [...of('ended'), ...of('unknown')];

@@ -10,7 +10,7 @@ import { Node } from '../nodes/node.ts';
 import type { Entry } from '../sandboxes/entry.ts';
 import { specsOf } from '../sandboxes/spec.ts';
 import { Store } from '../sandboxes/store.ts';
-import type { Application, Verdict } from './counters.ts';
+import type { AdmissionRequest, Verdict } from './counters.ts';
 import { parseTenants } from './file.ts';
 import { MemoryCounters } from './memory-counters.ts';
 import { startTenancy } from './tenancy.ts';
@@ -96,8 +96,8 @@ test('a refusal states the usage at the time of the decision, and never more tha
   const node = new Node('ws://a', 'a');
   /** Returns its verdict only once the sandboxes it concerns are on a node. */
   class Slow extends MemoryCounters {
-    override async admit(application: Application): Promise<Verdict> {
-      const verdict = await super.admit(application);
+    override async admit(request: AdmissionRequest): Promise<Verdict> {
+      const verdict = await super.admit(request);
       for (const { record } of [...store.of('red', null)]) store.take(node, { ...record, status: 'RUNNING' });
       return verdict;
     }

@@ -209,8 +209,8 @@ export class Admission {
     this.#exchanging = true;
     const { counters, observed } = this.#deps;
     const exchanged = Promise.all([
-      counters.exchange(new Map(this.#running)).then((others) => (this.#elsewhere = others)),
-      counters.compare(observed.own).then((others) => observed.receive(others)),
+      counters.exchangeRunning(new Map(this.#running)).then((others) => (this.#elsewhere = others)),
+      counters.exchangeUsage(observed.own).then((others) => observed.receive(others)),
     ]);
     background(
       exchanged.finally(() => (this.#exchanging = false)),

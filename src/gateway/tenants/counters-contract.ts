@@ -1,6 +1,6 @@
 /** The rules that every implementation of `TenantCounters` obeys. A test file calls this with its own subject. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Application, Claim, Seen, UsageSnapshot, TenantCounters } from './counters.ts';
+import type { AdmissionRequest, Claim, Seen, UsageSnapshot, TenantCounters } from './counters.ts';
 
 export interface CountersSubject {
   name: string;
@@ -22,7 +22,7 @@ function claims(count: number, size: Partial<Claim> = {}): Claim[] {
   return Array.from({ length: count }, () => ({ id: `sbx-${(made += 1)}`, milliCpus: 1000, memoryMb: 512, ...size }));
 }
 
-function application(change: Partial<Application>): Application {
+function request(change: Partial<AdmissionRequest>): AdmissionRequest {
   return {
     tenant: 'red',
     claims: claims(1),
@@ -53,7 +53,7 @@ export function countersContract(subject: CountersSubject): void {
     });
     afterEach(() => opened.close());
 
-    const admit = (change: Partial<Application>) => counters.admit(application(change));
+    const admit = (change: Partial<AdmissionRequest>) => counters.admit(request(change));
 
     test('without limits everything is admitted', async () => {
       expect(await admit({ claims: claims(1000) })).toEqual({ admitted: true });
@@ -73,7 +73,7 @@ export function countersContract(subject: CountersSubject): void {
       expect(await admit({ claims: claims(1), room, tenant: 'blue' })).toEqual({ admitted: true });
     });
 
-    test('a refused application leaves nothing behind', async () => {
+    test('a refused request leaves nothing behind', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 4 };
       for (let i = 0; i < 5; i++) expect(await admit({ claims: claims(5), room })).toMatchObject({ admitted: false });
       expect(await admit({ claims: claims(4), room })).toEqual({ admitted: true });
@@ -142,11 +142,11 @@ export function countersContract(subject: CountersSubject): void {
       expect(await admit({ rate, room })).toEqual({ admitted: true });
     });
 
-    test('concurrent applications together never exceed the room', async () => {
+    test('concurrent requests together never exceed the room', async () => {
       const room = { ...NO_ROOM_BOUND, sandboxes: 25 };
       const other = opened.other ?? counters;
       const verdicts = await Promise.all(
-        Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? counters : other).admit(application({ room }))),
+        Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? counters : other).admit(request({ room }))),
       );
       expect(verdicts.filter(({ admitted }) => admitted)).toHaveLength(25);
     });
@@ -157,12 +157,12 @@ export function countersContract(subject: CountersSubject): void {
       const room = { ...NO_ROOM_BOUND, sandboxes: 2 };
       const mine = claims(2);
       await admit({ claims: mine, room });
-      expect(await other.admit(application({ room }))).toMatchObject({ admitted: false, claimed: 2 });
+      expect(await other.admit(request({ room }))).toMatchObject({ admitted: false, claimed: 2 });
       other.release('red', [mine[0]?.id ?? '']);
       await until(async () => (await admit({ room })).admitted);
       const rate = { perSecond: 0.001, burst: 1 };
       await admit({ rate, tenant: 'blue' });
-      expect(await other.admit(application({ rate, tenant: 'blue' }))).toMatchObject({ short: 'rate' });
+      expect(await other.admit(request({ rate, tenant: 'blue' }))).toMatchObject({ short: 'rate' });
     });
 
     test('a placed sandbox counts for gateways that have not learnt of it, once for those that have, and not once ended', async ({
@@ -175,7 +175,7 @@ export function countersContract(subject: CountersSubject): void {
       await admit({ claims: [one], room });
       counters.placed('red', [one.id]);
       const elsewhere = (seen: Seen, left: number) =>
-        other.admit(application({ room: { ...room, sandboxes: left }, seen: (id) => (id === one.id ? seen : 'open') }));
+        other.admit(request({ room: { ...room, sandboxes: left }, seen: (id) => (id === one.id ? seen : 'open') }));
       expect(await elsewhere('unknown', 1)).toEqual({ admitted: false, short: 'sandboxes', claimed: 1 });
       // Likewise where the limit is 2 and it is one of the two there.
       await until(async () => (await elsewhere('placed', 1)).admitted);
@@ -196,19 +196,19 @@ export function countersContract(subject: CountersSubject): void {
       await admit({ claims: [placed, ended, lost, waits], room });
       const seen = (id: string): Seen => known.get(id) ?? 'unknown';
       const three = claims(3);
-      expect((await other.admit(application({ room, claims: three, seen }))).admitted).toBe(false);
+      expect((await other.admit(request({ room, claims: three, seen }))).admitted).toBe(false);
       await new Promise((resolve) => setTimeout(resolve, opened.orphanedMs));
-      await until(async () => (await other.admit(application({ room, claims: three, seen }))).admitted);
-      expect(await other.admit(application({ room, seen: () => 'open' }))).toMatchObject({ admitted: false });
+      await until(async () => (await other.admit(request({ room, claims: three, seen }))).admitted);
+      expect(await other.admit(request({ room, seen: () => 'open' }))).toMatchObject({ admitted: false });
     });
 
     test('each gateway learns how many commands run through the others', async ({ skip }) => {
       const { other } = opened;
-      expect(await counters.exchange(new Map([['red', 5]]))).toEqual(new Map());
+      expect(await counters.exchangeRunning(new Map([['red', 5]]))).toEqual(new Map());
       if (other === null) return skip('there is but one gateway');
-      expect((await other.exchange(new Map([['red', 2]]))).get('red')).toBe(5);
-      expect((await counters.exchange(new Map())).get('red')).toBe(2);
-      expect((await other.exchange(new Map())).get('red') ?? 0).toBe(0);
+      expect((await other.exchangeRunning(new Map([['red', 2]]))).get('red')).toBe(5);
+      expect((await counters.exchangeRunning(new Map())).get('red')).toBe(2);
+      expect((await other.exchangeRunning(new Map())).get('red') ?? 0).toBe(0);
     });
 
     test('each gateway learns what the others see', async ({ skip }) => {
@@ -217,11 +217,11 @@ export function countersContract(subject: CountersSubject): void {
         nodes: 3,
         usage: new Map([['red', { sandboxes: 2, milliCpus: 1500, memoryMb: 600.5 }]]),
       };
-      expect(await counters.compare(snapshot)).toEqual([]);
+      expect(await counters.exchangeUsage(snapshot)).toEqual([]);
       if (other === null) return skip('there is but one gateway');
       const nothing: UsageSnapshot = { nodes: 0, usage: new Map() };
-      expect(await other.compare(nothing)).toEqual([snapshot]);
-      expect(await counters.compare(nothing)).toEqual([nothing]);
+      expect(await other.exchangeUsage(nothing)).toEqual([snapshot]);
+      expect(await counters.exchangeUsage(nothing)).toEqual([nothing]);
     });
   });
 }

@@ -33,7 +33,7 @@ export interface Rate {
   burst: number;
 }
 
-export interface Application {
+export interface AdmissionRequest {
   tenant: string;
   /** One for each sandbox of a create. All are admitted, or none. */
   claims: readonly Claim[];
@@ -51,7 +51,7 @@ export interface Application {
 
 /**
  * `short` names the exhausted limit; nothing was recorded then. `claimed` is the sum of existing claims, `waitMs` the
- * time until the rate would admit this application. Resources are checked before the rate.
+ * time until the rate would admit this request. Resources are checked before the rate.
  */
 export type Verdict =
   | { admitted: true }
@@ -72,7 +72,7 @@ export interface TenantCounters {
    * Records the claims and takes as many tokens, atomically across gateways. A claim replaces an earlier one of the
    * same id.
    */
-  admit(application: Application): Promise<Verdict>;
+  admit(request: AdmissionRequest): Promise<Verdict>;
   /** A node has these. Their claims count a moment longer, for gateways that do not know it yet. Ids may be unknown. */
   placed(tenant: string, ids: readonly string[]): void;
   /** These have ended, or were never created. Ids may be unknown. */
@@ -82,8 +82,8 @@ export interface TenantCounters {
    * Called about once a second, never while a command waits. A report is valid for a few seconds, so that a dead
    * gateway is forgotten.
    */
-  exchange(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>;
-  /** Sends this gateway's snapshot and returns those of the others. Called and valid as `exchange`. */
-  compare(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]>;
+  exchangeRunning(running: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>;
+  /** Sends this gateway's snapshot and returns those of the others. Called and valid as `exchangeRunning`. */
+  exchangeUsage(snapshot: UsageSnapshot): Promise<readonly UsageSnapshot[]>;
   stop(): Promise<void>;
 }

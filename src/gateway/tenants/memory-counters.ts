@@ -1,7 +1,7 @@
 /** The counters of a single gateway. */
 import {
   USAGE_KINDS,
-  type Application,
+  type AdmissionRequest,
   type Claim,
   type UsageSnapshot,
   type TenantCounters,
@@ -29,8 +29,8 @@ export class MemoryCounters implements TenantCounters {
     this.#now = now;
   }
 
-  admit(application: Application): Promise<Verdict> {
-    return Promise.resolve(this.#admit(application));
+  admit(request: AdmissionRequest): Promise<Verdict> {
+    return Promise.resolve(this.#admit(request));
   }
 
   /** There is no other gateway. */
@@ -45,11 +45,11 @@ export class MemoryCounters implements TenantCounters {
     if (tenant.claims.size === 0 && tenant.fullAtMs <= this.#now()) this.#tenants.delete(name);
   }
 
-  exchange(): Promise<ReadonlyMap<string, number>> {
+  exchangeRunning(): Promise<ReadonlyMap<string, number>> {
     return Promise.resolve(new Map());
   }
 
-  compare(): Promise<readonly UsageSnapshot[]> {
+  exchangeUsage(): Promise<readonly UsageSnapshot[]> {
     return Promise.resolve([]);
   }
 
@@ -58,7 +58,7 @@ export class MemoryCounters implements TenantCounters {
     return Promise.resolve();
   }
 
-  #admit({ tenant: name, claims, room, rate, keptMs }: Application): Verdict {
+  #admit({ tenant: name, claims, room, rate, keptMs }: AdmissionRequest): Verdict {
     const now = this.#now();
     const tenant = this.#tenants.get(name) ?? { claims: new Map<string, Kept>(), sum: none(), fullAtMs: now };
     for (const { id, untilMs } of tenant.claims.values()) {

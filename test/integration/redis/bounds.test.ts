@@ -38,7 +38,7 @@ describe.skipIf(lackingRedis !== null)("a tenant's quotas", () => {
     const cutOff = await gateways.add({ config: { nodeGraceMs: 50 } });
     expect((await create(one, 2)).status).toBe(201);
     await cutOff.until('it knows both', () => known(cutOff) === 2);
-    const heard = vi.spyOn(cutOff.services.shared.counters, 'compare');
+    const heard = vi.spyOn(cutOff.services.shared.counters, 'exchangeUsage');
     const told = (): unknown[] =>
       heard.mock.settledResults.flatMap(({ value }) =>
         (value as UsageSnapshot[]).map(({ usage }) => usage.get('default')?.sandboxes),

@@ -5,7 +5,7 @@ import { OLD_PAGE, release } from '../../../src/gateway/redis/claims.ts';
 import { RedisCounters } from '../../../src/gateway/redis/counters.ts';
 import { KEYS } from '../../../src/gateway/redis/keys.ts';
 import { RedisLink } from '../../../src/gateway/redis/link.ts';
-import type { Application, Claim, Verdict } from '../../../src/gateway/tenants/counters.ts';
+import type { AdmissionRequest, Claim, Verdict } from '../../../src/gateway/tenants/counters.ts';
 import { MemoryCounters } from '../../../src/gateway/tenants/memory-counters.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { Link } from '../../chaos/link.ts';
@@ -39,7 +39,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
     await redis?.[Symbol.asyncDispose]();
   });
 
-  const admit = (change: Partial<Application>): Promise<Verdict> =>
+  const admit = (change: Partial<AdmissionRequest>): Promise<Verdict> =>
     counters.admit({
       tenant: 'red',
       claims: [],
@@ -182,7 +182,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       cutOff.placed('red', ['sbx-1']);
       await back();
       // As every second.
-      await cutOff.exchange(new Map());
+      await cutOff.exchangeRunning(new Map());
       const room = { ...NO_BOUND, sandboxes: 2 };
       await until(async () => (await admit({ claims: claims(3, 1), room })).admitted, LIMIT_MS, 'the places');
       expect((await admit({ claims: claims(4, 1), room })).admitted).toBe(false);
@@ -195,7 +195,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       cutOff.release('red', ['sbx-0', 'sbx-1']);
       await back();
       expect((await cutOff.admit({ ...asking, claims: claims(1, 2), room })).admitted).toBe(true);
-      await cutOff.exchange(new Map());
+      await cutOff.exchangeRunning(new Map());
       expect(await counted()).toBe(2);
     });
 
@@ -207,7 +207,7 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       cutOff.placed('red', ['sbx-0']);
       await back();
       await cutOff.admit({ ...asking, claims: claims(0, 1), room: NO_BOUND });
-      await cutOff.exchange(new Map());
+      await cutOff.exchangeRunning(new Map());
       expect(await counted()).toBe(1);
       cutOff.release('red', ['sbx-0']);
       await until(async () => (await counted()) === 0, LIMIT_MS, 'its release');
@@ -224,6 +224,6 @@ describe.skipIf(lackingRedis !== null)('claims in Redis', () => {
       await link.client.hset(KEYS.commands, name, text);
       await link.client.zadd(KEYS.commandEnds, Date.now() + 600_000, name);
     }
-    expect(await counters.exchange(new Map([['red', 1]]))).toEqual(new Map([['red', 2]]));
+    expect(await counters.exchangeRunning(new Map([['red', 1]]))).toEqual(new Map([['red', 2]]));
   });
 });
