@@ -1,4 +1,4 @@
-// Who may import whom. `protocol` and `lib` are leaves; gateway, agent and sdk never meet.
+// Who may import whom. `protocol` is a leaf, and gateway, agent and sdk never meet (docs/architecture.md).
 const only = (from, ...to) => ({
   name: `${from.replaceAll('/', '-')}-imports`,
   severity: 'error',
