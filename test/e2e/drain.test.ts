@@ -1,7 +1,7 @@
 /** An operator drains a node. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.ts';
-import { sandboxesOn } from '../helpers/placed.ts';
+import { sandboxesOn } from '../helpers/sandboxes-on.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 import { until } from '../helpers/until.ts';
 

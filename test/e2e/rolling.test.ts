@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { request } from 'undici';
 import { Millibox, type Sandbox } from '../../src/sdk/index.ts';
-import { sandboxesOn } from '../helpers/placed.ts';
+import { sandboxesOn } from '../helpers/sandboxes-on.ts';
 import { startStack, type TestStack } from '../helpers/stack.ts';
 
 const LIMIT_MS = 300_000;

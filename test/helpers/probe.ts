@@ -2,10 +2,10 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { descriptors } from './host.ts';
-import { answerFile, type Told } from './probed.ts';
+import { reportFile, type ProbeReport } from './probe-report.ts';
 import { until } from './until.ts';
 
-export interface Holdings extends Told {
+export interface Holdings extends ProbeReport {
   descriptors: number;
 }
 
@@ -14,11 +14,11 @@ export const PROBED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, 'ans
 
 /** @param pid of a process that was started with `PROBED` */
 export async function probe(pid: number): Promise<Holdings> {
-  const file = answerFile(pid);
+  const file = reportFile(pid);
   rmSync(file, { force: true });
   process.kill(pid, 'SIGUSR2');
   await until(() => existsSync(file), 60_000, `process ${pid} to say what it holds`);
-  const told = JSON.parse(readFileSync(file, 'utf8')) as Told;
+  const report = JSON.parse(readFileSync(file, 'utf8')) as ProbeReport;
   rmSync(file);
-  return { ...told, descriptors: descriptors(pid) };
+  return { ...report, descriptors: descriptors(pid) };
 }

@@ -3,7 +3,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export interface Told {
+export interface ProbeReport {
   heapMb: number;
   /** Buffers outside of the heap. */
   buffersMb: number;
@@ -14,14 +14,14 @@ export interface Told {
 
 const MB = 1024 * 1024;
 
-export const answerFile = (pid: number): string => join(tmpdir(), `probe-${pid}.json`);
+export const reportFile = (pid: number): string => join(tmpdir(), `probe-${pid}.json`);
 
 /** Writes the report, atomically. */
-export function tell(): void {
+export function writeReport(): void {
   const { heapUsed, arrayBuffers, rss } = process.memoryUsage();
   const timers = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-  const told: Told = { heapMb: heapUsed / MB, buffersMb: arrayBuffers / MB, residentMb: rss / MB, timers };
-  const file = answerFile(process.pid);
-  writeFileSync(`${file}.part`, JSON.stringify(told));
+  const report: ProbeReport = { heapMb: heapUsed / MB, buffersMb: arrayBuffers / MB, residentMb: rss / MB, timers };
+  const file = reportFile(process.pid);
+  writeFileSync(`${file}.part`, JSON.stringify(report));
   renameSync(`${file}.part`, file);
 }
