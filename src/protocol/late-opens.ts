@@ -20,7 +20,9 @@ export class LateOpens {
     this.#unanswered = false;
   }
 
-  /** The stream ended with this error. True for a takeover that such an OPEN may have caused: the reader attaches again. */
+  /**
+   * The stream ended with this error. True for a takeover that such an OPEN may have caused: the reader attaches again.
+   */
   ended(error: ServiceError): boolean {
     if (this.#unanswered && LOST.has(error.code)) this.#count += 1;
     this.#unanswered = false;

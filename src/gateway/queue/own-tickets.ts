@@ -67,7 +67,7 @@ export class OwnTickets {
     await this.#writeOrRefuse(kept, context, () => this.#withdraw(kept));
   }
 
-  /** As `enqueue`, but after the client has its answer: if Redis is away, the ticket waits here for it. Never rejects. */
+  /** As `enqueue`, for a create that has its answer: while Redis is away, the ticket waits here. Never rejects. */
   async enqueueInTime(ticket: Ticket, triedOn: string | null): Promise<void> {
     await this.#writeInTime(this.#keep(ticket, triedOn));
   }
