@@ -30,7 +30,7 @@ test("a call whose caller has left stops asking for another gateway's answer", a
 
 test('only a Redis that gives no answer is done without', async () => {
   const { store: away } = store(() => Promise.reject(unavailable()));
-  expect(await away.run(call, (_seed, alone) => Promise.resolve(alone))).toBe(true);
+  expect(await away.run(call, (_seed, isUnchecked) => Promise.resolve(isUnchecked))).toBe(true);
   const { store: faulty } = store(() => Promise.reject(new TypeError('fault')));
   await expect(faulty.run(call, () => expect.unreachable())).rejects.toThrow('fault');
 });

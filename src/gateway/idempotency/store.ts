@@ -26,10 +26,10 @@ export interface IdempotentCall {
 
 /**
  * The work of a call. `seed` is the same on every gateway, and new after an attempt that is `spent`: ids derived from
- * it are created once, even if the work runs twice because a gateway stalled or died midway. `alone`: the shared store
- * could not be asked, so another gateway may have answered the same call.
+ * it are created once, even if the work runs twice because a gateway stalled or died midway. `isUnchecked`: the shared
+ * store could not be asked, so another gateway may have answered the same call.
  */
-export type IdempotentWork<T> = (seed: string, alone: boolean) => Promise<T>;
+export type IdempotentWork<T> = (seed: string, isUnchecked: boolean) => Promise<T>;
 
 export interface IdempotencyStore {
   /**

@@ -121,7 +121,7 @@ export class OwnTickets {
   /** @param unanswered called before the ticket is refused because Redis did not answer */
   async #writeOrRefuse(
     kept: Kept,
-    { together, alone, keyed, begun }: CreateContext,
+    { isBatch, isUnchecked, keyed, begun }: CreateContext,
     unanswered: () => void = () => undefined,
   ): Promise<void> {
     const { link, view } = this.#options;
@@ -135,8 +135,8 @@ export class OwnTickets {
       // Another gateway has placed it meanwhile.
       if (view.isPlaced(id)) return this.forget(id);
       const away = isAway(thrown);
-      const mayBeAccepted = alone || (away && (!asks || (keyed && begun())));
-      if ((together && mayBeAccepted) || (away && triedOn !== null)) {
+      const mayBeAccepted = isUnchecked || (away && (!asks || (keyed && begun())));
+      if ((isBatch && mayBeAccepted) || (away && triedOn !== null)) {
         // Not awaited: the create is being answered.
         return void this.enqueueInTime(ticket, triedOn);
       }

@@ -40,9 +40,9 @@ export interface Permit {
 /** Facts about the create that a ticket is part of. While Redis is away, nothing of that create may be taken back. */
 export interface CreateContext {
   /** It asked for more than one sandbox. */
-  together: boolean;
+  isBatch: boolean;
   /** Its key could not be looked up, so another gateway may have accepted it. */
-  alone: boolean;
+  isUnchecked: boolean;
   /** It has a key, so a retry at another gateway may find what was refused here. */
   keyed: boolean;
   /** Whether a node may have any of its sandboxes by now. */

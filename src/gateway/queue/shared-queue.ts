@@ -43,7 +43,7 @@ const ORPHAN_MS = 15_000;
  * forgotten sandbox.
  */
 const MISSING_MS = 5_000;
-const NO_CONTEXT: CreateContext = { together: false, alone: false, keyed: true, begun: () => false };
+const NO_CONTEXT: CreateContext = { isBatch: false, isUnchecked: false, keyed: true, begun: () => false };
 /** A create is answered after this long even if its node, or Redis when it is withdrawn, has not confirmed it. */
 const ANSWER_MS = 2_000;
 /** For a gateway that has just found Redis. If it takes longer, it goes on with what it knows. */
@@ -124,8 +124,8 @@ export class SharedQueue implements PlacementQueue {
     });
   }
 
-  assertRoom(specs: readonly SandboxSpec[], { together, alone }: CreateContext): void {
-    const unsure = !this.#options.link.up || (together && alone);
+  assertRoom(specs: readonly SandboxSpec[], { isBatch, isUnchecked }: CreateContext): void {
+    const unsure = !this.#options.link.up || (isBatch && isUnchecked);
     if (unsure && !this.#view.fits(specs)) throw awayError();
   }
 

@@ -32,7 +32,7 @@ interface Keyed {
   /** The ids are derived from it. */
   seed: string;
   /** Another gateway may even have accepted the create; see `IdempotentWork`. */
-  alone: boolean;
+  isUnchecked: boolean;
 }
 
 /** One sandbox of a create. */
@@ -70,8 +70,8 @@ export class Creator {
     queue.assertSettled(specs);
     const entries: Entry[] = [];
     const context: CreateContext = {
-      together: specs.length > 1,
-      alone: keyed?.alone ?? false,
+      isBatch: specs.length > 1,
+      isUnchecked: keyed?.isUnchecked ?? false,
       keyed: keyed !== undefined,
       begun: () => entries.some(({ sent, accepted }) => sent || accepted),
     };
@@ -153,7 +153,7 @@ export class Creator {
       const takenBack = keyed !== undefined && entry.waits ? queue.takeBack(entry.id) : null;
       if (takenBack !== null && store.discard(entry)) {
         settled.push(takenBack);
-        if (keyed?.alone === false) this.#spent.add(keyed.seed);
+        if (keyed?.isUnchecked === false) this.#spent.add(keyed.seed);
         continue;
       }
       background(this.#deps.takeBack(entry), 'take back a create', log);

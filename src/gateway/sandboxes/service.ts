@@ -81,7 +81,8 @@ export class SandboxService {
         made: (seed, anew) => this.#creator.hasMade(tenant, seed, anew),
         spent: (seed) => this.#creator.hasTakenBack(seed, request.count ?? 1),
       },
-      async (seed, alone) => (await this.#creator.create(tenant, request, { seed, alone })).map(({ id }) => id),
+      async (seed, isUnchecked) =>
+        (await this.#creator.create(tenant, request, { seed, isUnchecked })).map(({ id }) => id),
     );
     return await Promise.all(ids.map((id) => this.#made(tenant, id)));
   }
