@@ -28,82 +28,115 @@ export interface FeedSource {
  * of each sandbox once it has caught up.
  */
 export function watch(stream: MuxStream, source: FeedSource): StreamHandler {
-  const changed = new Map<string, SandboxRecord>();
-  const forgotten = new Set<string>();
-  let scheduled = false;
-  let flushTimer: NodeJS.Timeout | undefined;
-  let reportTimer: NodeJS.Timeout | undefined;
-  let reportDueMs = Infinity;
-  let reportedMs = -Infinity;
+  return new Watch(stream, source);
+}
 
-  const lagging = (): boolean => (stream.backlog ?? 0) > MAX_BACKLOG_BYTES;
-  const send = (): void => {
-    scheduled = false;
-    clearTimeout(flushTimer);
-    if (stream.closed) return;
-    for (const sandbox of changed.values()) stream.event({ type: 'sandbox', sandbox });
-    changed.clear();
-    const ids = [...forgotten];
-    forgotten.clear();
-    for (let at = 0; at < ids.length; at += FORGOTTEN_AT_ONCE) {
-      stream.event({ type: 'forgotten', ids: ids.slice(at, at + FORGOTTEN_AT_ONCE) });
-    }
-  };
-  const flush = (): void => {
-    if (stream.closed || !lagging()) return send();
-    scheduled = true;
-    clearTimeout(flushTimer);
-    flushTimer = setTimeout(flush, LOOK_AGAIN_MS);
-  };
-  const reportThatFits: FeedSource['report'] = () => {
-    const node = source.report();
-    return { ...node, pools: poolsFor(node.pools) };
-  };
-  const snapshot = new Snapshot(stream, { report: reportThatFits, list: () => source.list(), flush: send });
-  const stopChanges = source.onChange((change) => {
-    snapshot.changed(change.type === 'forgotten' ? change.id : change.record.id);
+class Watch implements StreamHandler {
+  readonly #stream: MuxStream;
+  readonly #source: FeedSource;
+  readonly #snapshot: Snapshot;
+  /** Latest records that were not sent yet. */
+  readonly #changed = new Map<string, SandboxRecord>();
+  /** Ids of forgotten sandboxes that were not sent yet. */
+  readonly #forgotten = new Set<string>();
+  #flushIsDue = false;
+  #flushTimer: NodeJS.Timeout | undefined;
+  /** When the next report is sent, by the monotonic clock. Infinity: none is due. */
+  #reportDueMs = Infinity;
+  #reportedMs = -Infinity;
+  #reportTimer: NodeJS.Timeout | undefined;
+  readonly #stopChanges: () => void;
+  readonly #stopReports: () => void;
+
+  constructor(stream: MuxStream, source: FeedSource) {
+    this.#stream = stream;
+    this.#source = source;
+    this.#snapshot = new Snapshot(stream, {
+      report: () => this.#reportThatFits(),
+      list: () => source.list(),
+      flush: () => this.#send(),
+    });
+    this.#stopChanges = source.onChange((change) => this.#onChange(change));
+    this.#stopReports = source.onReport((soon) => this.#onReport(soon));
+    // The handler is in place only after this returns.
+    queueMicrotask(() => {
+      stream.accept();
+      void this.#snapshot.send();
+    });
+  }
+
+  fin(): void {
+    this.#stream.end();
+  }
+
+  closed(): void {
+    this.#stopChanges();
+    this.#stopReports();
+    clearTimeout(this.#reportTimer);
+    clearTimeout(this.#flushTimer);
+  }
+
+  get #isSlow(): boolean {
+    return (this.#stream.backlog ?? 0) > MAX_BACKLOG_BYTES;
+  }
+
+  #onChange(change: SandboxChange): void {
+    this.#snapshot.changed(change.type === 'forgotten' ? change.id : change.record.id);
     if (change.type === 'forgotten') {
-      changed.delete(change.id);
-      forgotten.add(change.id);
-    } else changed.set(change.record.id, change.record);
-    if (change.type === 'changed' && change.record.endedAtMs !== null) return flush();
-    if (scheduled) return;
-    scheduled = true;
-    setImmediate(flush);
-  });
-  const report = (): void => {
-    reportDueMs = Infinity;
-    // The last part of the snapshot carries the latest report.
-    if (stream.closed || !snapshot.done) return;
-    if (lagging()) return reportIn(REPORT_EVERY_MS);
-    reportedMs = performance.now();
-    stream.event({ type: 'node', node: reportThatFits() });
-  };
-  const reportIn = (ms: number): void => {
-    reportDueMs = performance.now() + ms;
-    clearTimeout(reportTimer);
-    reportTimer = setTimeout(report, ms);
-  };
-  const stopReports = source.onReport((soon) => {
+      this.#changed.delete(change.id);
+      this.#forgotten.add(change.id);
+    } else this.#changed.set(change.record.id, change.record);
+    if (change.type === 'changed' && change.record.endedAtMs !== null) return this.#flush();
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    if (this.#stream.closed || !this.#isSlow) return this.#send();
+    this.#flushIsDue = true;
+    clearTimeout(this.#flushTimer);
+    this.#flushTimer = setTimeout(() => this.#flush(), LOOK_AGAIN_MS);
+  }
+
+  #send(): void {
+    this.#flushIsDue = false;
+    clearTimeout(this.#flushTimer);
+    if (this.#stream.closed) return;
+    for (const sandbox of this.#changed.values()) this.#stream.event({ type: 'sandbox', sandbox });
+    this.#changed.clear();
+    const ids = [...this.#forgotten];
+    this.#forgotten.clear();
+    for (let at = 0; at < ids.length; at += FORGOTTEN_AT_ONCE) {
+      this.#stream.event({ type: 'forgotten', ids: ids.slice(at, at + FORGOTTEN_AT_ONCE) });
+    }
+  }
+
+  #onReport(soon: boolean): void {
     const now = performance.now();
-    const dueMs = soon ? Math.max(now, reportedMs + SOON_MS) : now + REPORT_EVERY_MS;
-    if (dueMs >= reportDueMs) return;
-    reportIn(dueMs - now);
-  });
-  // The handler is in place only after this returns.
-  queueMicrotask(() => {
-    stream.accept();
-    void snapshot.send();
-  });
-  return {
-    fin: () => stream.end(),
-    closed: () => {
-      stopChanges();
-      stopReports();
-      clearTimeout(reportTimer);
-      clearTimeout(flushTimer);
-    },
-  };
+    const dueMs = soon ? Math.max(now, this.#reportedMs + SOON_MS) : now + REPORT_EVERY_MS;
+    if (dueMs < this.#reportDueMs) this.#reportIn(dueMs - now);
+  }
+
+  #reportIn(ms: number): void {
+    this.#reportDueMs = performance.now() + ms;
+    clearTimeout(this.#reportTimer);
+    this.#reportTimer = setTimeout(() => this.#report(), ms);
+  }
+
+  #report(): void {
+    this.#reportDueMs = Infinity;
+    // The last part of the snapshot carries the latest report.
+    if (this.#stream.closed || !this.#snapshot.done) return;
+    if (this.#isSlow) return this.#reportIn(REPORT_EVERY_MS);
+    this.#reportedMs = performance.now();
+    this.#stream.event({ type: 'node', node: this.#reportThatFits() });
+  }
+
+  #reportThatFits(): NodeReport {
+    const report = this.#source.report();
+    return { ...report, pools: poolsFor(report.pools) };
+  }
 }
 
 /** If not all fit, pools with something to claim come first. */
