@@ -64,13 +64,7 @@ export class Stack {
     chmodSync(home, 0o711);
     claimHome(home);
     const port = options.port === 0 ? await freePort(host) : options.port;
-    const obstacle = await inTheWay(port, host);
-    if (obstacle === 'EADDRINUSE') {
-      throw new Error(
-        `${host}:${port} is taken; is millibox up already? Another port: npm start -- --port ${port + 1}, or millibox up --port`,
-      );
-    }
-    if (obstacle !== undefined) throw new Error(`cannot listen on ${host}:${port} here (${obstacle})`);
+    await assertFree(port, host);
 
     const secretFile = join(home, 'node-secret');
     const apiKeyFile = join(home, 'api-key');
@@ -119,9 +113,7 @@ export class Stack {
       MILLIBOX_DRAIN_MS: String(GATEWAY_DRAIN_MS),
       ...gatewayEnvironment({ host, port, secretFile, apiKeyFile, agents: nodes }),
     });
-    const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-    const url = `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
-    const stack = new Stack({ url, apiKey, home, image }, gateway, agents);
+    const stack = new Stack({ url: urlOf(host, port), apiKey, home, image }, gateway, agents);
     for (const part of [...agents, gateway]) part.start();
     try {
       await stack.#ready(options.signal);
@@ -186,4 +178,20 @@ async function notReady(url: string): Promise<string | undefined> {
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/** @throws Error that says what prevents listening there, and what to do about it. */
+async function assertFree(port: number, host: string): Promise<void> {
+  const obstacle = await inTheWay(port, host);
+  if (obstacle === undefined) return;
+  if (obstacle !== 'EADDRINUSE') throw new Error(`cannot listen on ${host}:${port} here (${obstacle})`);
+  throw new Error(
+    `${host}:${port} is taken; is millibox up already? Another port: npm start -- --port ${port + 1}, or millibox up --port`,
+  );
+}
+
+/** Where clients on this machine find a server that listens there. */
+function urlOf(host: string, port: number): string {
+  const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
 }
