@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest';
+import { PerTurn } from '../../src/lib/per-turn.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import type { CreateGroup, SandboxSpec } from '../../src/protocol/node.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { Harness, newSpec } from '../testing/harness.ts';
 import { createMany } from './create-many.ts';
 
+const wanted = (): boolean => true;
 const group = (image: string, ids: string[]): CreateGroup => ({ spec: { id: 'first', image } as SandboxSpec, ids });
 
 test('each sandbox is created under its own id; refused ones are listed with their reasons and affect no other', async () => {
@@ -17,10 +19,8 @@ test('each sandbox is created under its own id; refused ones are listed with the
       return {} as Sandbox;
     },
   };
-  const { refused } = await createMany(sandboxes, [
-    group('a', ['one', 'full-1', 'two']),
-    group('b', ['gone', 'full-2', 'three']),
-  ]);
+  const groups = [group('a', ['one', 'full-1', 'two']), group('b', ['gone', 'full-2', 'three'])];
+  const { refused } = await createMany(sandboxes, groups, new PerTurn(8), wanted);
   expect(made).toEqual(['a one', 'a two', 'b three']);
   expect(refused).toEqual([
     { ids: ['full-1', 'full-2'], error: expect.objectContaining({ code: 'capacity_exhausted', message: 'no room' }) },
@@ -37,12 +37,8 @@ test('the event loop gets a turn between creates', async () => {
       return {} as Sandbox;
     },
   };
-  const done = createMany(sandboxes, [
-    group(
-      'a',
-      Array.from({ length: 200 }, (_, i) => `id-${i}`),
-    ),
-  ]);
+  const ids = Array.from({ length: 200 }, (_, i) => `id-${i}`);
+  const done = createMany(sandboxes, [group('a', ids)], new PerTurn(8), wanted);
   const look = (): void => {
     seen.push(made);
     if (made < 200) setImmediate(look);
@@ -51,6 +47,31 @@ test('the event loop gets a turn between creates', async () => {
   await done;
   expect(made).toBe(200);
   expect(seen.length).toBeGreaterThan(5);
+});
+
+test('once nobody waits for the answer, no more are made', async () => {
+  let made = 0;
+  const sandboxes = {
+    create(): Sandbox {
+      made += 1;
+      return {} as Sandbox;
+    },
+  };
+  const ids = Array.from({ length: 20 }, (_, i) => `id-${i}`);
+  const done = createMany(sandboxes, [group('a', ids)], new PerTurn(8), () => made < 12);
+  await expect(done).rejects.toMatchObject({ code: 'cancelled' });
+  expect(made).toBe(12);
+});
+
+test('over the link: a call behind a burst of creates is answered before the last of them', async () => {
+  await using h = await Harness.fake();
+  const answered: string[] = [];
+  const creates = Array.from({ length: 100 }, (_, i) =>
+    h.client.call({ op: 'create', spec: newSpec({ id: `sbx-burst-${i}` }) }).then(() => answered.push('create')),
+  );
+  const call = h.client.call({ op: 'images' }).then(() => answered.push('call'));
+  await Promise.all([...creates, call]);
+  expect(answered.indexOf('call')).toBeLessThan(50);
 });
 
 test('over the link: a node that fills up midway accepts what fits, and those run', async () => {

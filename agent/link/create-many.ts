@@ -1,26 +1,29 @@
 /** Many creates in one message. Each is accepted or refused on its own, as if it had been sent alone. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { PerTurn } from '../../src/lib/per-turn.ts';
 import { ServiceError, type WireError } from '../../src/protocol/errors.ts';
 import type { CreateGroup } from '../../src/protocol/node.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
-
-/** Each create writes a file synchronously: after this many, the event loop gets a turn. */
-const AT_A_TIME = 16;
 
 interface Refused {
   ids: string[];
   error: WireError;
 }
 
-/** Resolves with the refused ids, grouped by error; all others were accepted. */
+/**
+ * Resolves with the refused ids, grouped by error; all others were accepted.
+ * @param wanted whether the gateway still waits for the answer; once it does not, no more are made
+ */
 export async function createMany(
   sandboxes: Pick<Sandboxes, 'create'>,
   groups: readonly CreateGroup[],
+  turns: PerTurn,
+  wanted: () => boolean,
 ): Promise<{ refused: Refused[] }> {
   const refused = new Map<string, Refused>();
-  let done = 0;
   for (const { spec, ids } of groups) {
     for (const id of ids) {
+      await turns.next();
+      if (!wanted()) throw new ServiceError('cancelled');
       try {
         sandboxes.create({ ...spec, id });
       } catch (thrown) {
@@ -30,8 +33,6 @@ export async function createMany(
         if (same === undefined) refused.set(reason, { ids: [id], error });
         else same.ids.push(id);
       }
-      done += 1;
-      if (done % AT_A_TIME === 0) await nextTurn();
     }
   }
   return { refused: [...refused.values()] };

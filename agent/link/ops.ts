@@ -1,6 +1,7 @@
 /** The operations of the node link: each `op` of src/protocol/node.ts and its handler. */
 import * as z from 'zod';
 import type { Logger } from '../../src/lib/logger.ts';
+import type { PerTurn } from '../../src/lib/per-turn.ts';
 import { firstProblem } from '../../src/lib/schema-problems.ts';
 import type { Json, MuxStream, StreamHandler } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
@@ -20,8 +21,15 @@ import { attachKind, execKind, fileKind, portKind, type ExecHooks } from './rela
 import { relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
 
+/**
+ * Creates begun per turn of the event loop. Each writes two files synchronously, and hundreds may arrive in one chunk:
+ * calls of running sandboxes must not wait for the last of them.
+ */
+export const CREATES_PER_TURN = 8;
+
 interface OpsDeps {
   sandboxes: Sandboxes;
+  creates: PerTurn;
   jobs: Jobs;
   runtime: ContainerRuntime;
   feed: FeedSource;
@@ -62,13 +70,19 @@ export function openOp(stream: MuxStream, deps: OpsDeps): StreamHandler {
 }
 
 const OPENERS: Record<string, Opener> = {
-  create: (stream, { sandboxes }) => {
+  create: (stream, { sandboxes, creates }) => {
     const { spec } = parse(Asked.create, stream.request);
-    return answer(stream, sandboxes.create(spec).record);
+    if (creates.now()) return answer(stream, sandboxes.create(spec).record);
+    return later(stream, async () => {
+      await creates.next();
+      // Its gateway may have learned from the next link that it is not here, and sent it elsewhere.
+      if (stream.closed) throw new ServiceError('cancelled');
+      return { ...sandboxes.create(spec).record };
+    });
   },
-  createMany: (stream, { sandboxes }) => {
+  createMany: (stream, { sandboxes, creates }) => {
     const { groups } = parse(Asked.createMany, stream.request);
-    return later(stream, async () => ({ ...(await createMany(sandboxes, groups)) }));
+    return later(stream, async () => ({ ...(await createMany(sandboxes, groups, creates, () => !stream.closed)) }));
   },
   delete: (stream, { sandboxes }) => {
     const { sandbox, reason, message } = parse(Asked.delete, stream.request);

@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Its answers cover all sandboxes or nodes, and are marked while this gateway may not know all of them. */
     overview?: boolean;
+    /** Called by hundreds at once: only a few calls are begun per turn of the event loop, and others come in between. */
+    bursts?: boolean;
   }
 }
 
@@ -45,6 +47,8 @@ export interface RouteSpec<P = unknown, Q = unknown, B = unknown> {
   admin?: boolean;
   /** Answers about all sandboxes or nodes: see `FastifyContextConfig`. */
   overview?: boolean;
+  /** See `FastifyContextConfig`. */
+  bursts?: boolean;
   answers: Record<number, AnswerSpec>;
 }
 
@@ -78,7 +82,7 @@ export function registerRoutes(app: FastifyInstance, services: Services, routes:
     app.route({
       method: one.method,
       url: one.url,
-      config: { overview: one.overview ?? false },
+      config: { overview: one.overview ?? false, bursts: one.bursts ?? false },
       onRequest: (request, _reply, next) => {
         try {
           const caller = services.auth.byHeader(request.headers.authorization);

@@ -41,6 +41,7 @@ export function sandboxRoutes({ sandboxes }: Services): Route[] {
         waits: true,
         body: CreateSandboxRequest,
         idempotent: true,
+        bursts: true,
         answers: { 201: { description: 'The sandbox or, with count, { sandboxes }', schema: Created } },
       },
       async ({ tenant, query, body, idempotencyKey, signal, reply }) => {

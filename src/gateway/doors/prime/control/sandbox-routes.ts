@@ -36,6 +36,7 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
         reply.code(201);
         return toPrime(await running(tenant, made.id, config.holdCreateMs));
       },
+      { bursts: true },
     ],
     ['GET', '/sandbox', (call) => page(services, call), { overview: true }],
     ['DELETE', '/sandbox', ({ tenant, body }) => deleteMany(services, tenant, check(BulkDelete, body, 'body'))],
