@@ -2,8 +2,18 @@
 import { FENCE } from '../leader/redis-leader.ts';
 import { Script } from '../redis/script.ts';
 
+/**
+ * Parses an item for the fields that scripts need. Names and labels may hold half a character, which is written as an
+ * escape that `cjson` refuses: such escapes are kept as their text. The fields needed here contain none.
+ */
+const ITEM = String.raw`
+  local function item(text)
+    return cjson.decode((string.gsub(text, '\\(.)', function(c) return c == 'u' and '\\\\u' or nil end)))
+  end`;
+
 /** Removes an item from the waiting hash and from its tenant's count. Nil: it did not wait. */
 const LEAVE = `
+  ${ITEM}
   local function leave(waiting, places, id)
     local text = redis.call('HGET', waiting, id)
     if not text then return nil end
@@ -11,7 +21,7 @@ const LEAVE = `
     if redis.call('HLEN', waiting) == 0 then
       redis.call('DEL', places)
     else
-      local tenant = cjson.decode(text).record.tenant
+      local tenant = item(text).record.tenant
       if redis.call('HINCRBY', places, tenant, -1) <= 0 then redis.call('HDEL', places, tenant) end
     end
     return text
@@ -55,7 +65,7 @@ export const END = new Script(`
   if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
   if ARGV[6] ~= '' then
     local text = redis.call('HGET', KEYS[1], ARGV[1])
-    if not text or (ARGV[7] ~= '' and cjson.decode(text).by ~= ARGV[7]) then return 0 end
+    if not text or (ARGV[7] ~= '' and item(text).by ~= ARGV[7]) then return 0 end
   end
   leave(KEYS[1], KEYS[5], ARGV[1])
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
@@ -73,7 +83,7 @@ export const END = new Script(`
 export const WITHDRAW = new Script(`
   ${LEAVE}
   local text = redis.call('HGET', KEYS[1], ARGV[1])
-  if not text or cjson.decode(text).by ~= ARGV[2] then return 0 end
+  if not text or item(text).by ~= ARGV[2] then return 0 end
   leave(KEYS[1], KEYS[3], ARGV[1])
   local sequence = redis.call('INCR', KEYS[2])
   redis.call('PUBLISH', ARGV[4], '{"type":"withdrawn","sequence":' .. sequence .. ',"record":' .. ARGV[3] .. '}')
