@@ -125,6 +125,31 @@ test('uncommon methods reach the server inside', async () => {
   expect((await gateway.ask('PROPFIND', '/v1/sandboxes')).json.error.code).toBe('not_found');
 });
 
+test.each(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PROPFIND'])(
+  'the body of a %s reaches the server inside, with or without a length',
+  async (method) => {
+    const seen: unknown[] = [];
+    inside.on('request', (request) => {
+      let body = '';
+      request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+      request.on('end', () => seen.push([request.method, request.url, body]));
+    });
+    const outside = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+    const head = (path: string): string =>
+      `${method} ${at(path)} HTTP/1.1\r\nhost: x\r\nx-millibox-key: key-of-the-tests`;
+    outside.write(`${head('/length')}\r\ncontent-length: 5\r\n\r\nhello`);
+    outside.write(`${head('/chunks')}\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`);
+    outside.write(`${head('/none')}\r\nconnection: close\r\n\r\n`);
+    outside.resume();
+    await once(outside, 'close');
+    expect(seen).toEqual([
+      [method, '/length', 'hello'],
+      [method, '/chunks', 'hello'],
+      [method, '/none', ''],
+    ]);
+  },
+);
+
 test.each([
   ['an unrequested upgrade', 'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n', 'port_refused'],
   ['a status that is none', 'HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi', 'port_refused'],

@@ -89,18 +89,22 @@ export async function forwardPreview(
   const socket = await services.ports.connect(access.tenant, target.sandbox, target.port, gone.signal);
   onClosed(reply, () => socket.destroy());
   const answered = Promise.withResolvers<IncomingMessage>();
+  const body = bodyIn(request);
+  const headers = { ...headersFor(request.headers, target, access), connection: 'close' };
   const outgoing = httpRequest({
     createConnection: () => socket,
     method: request.method,
     path: target.path,
-    headers: { ...headersFor(request.headers, target, access), connection: 'close' },
+    // Node would send a body without a length as it is after a GET or DELETE, where it looks like the next request.
+    headers:
+      body === undefined || 'content-length' in headers ? headers : { ...headers, 'transfer-encoding': 'chunked' },
   });
   outgoing.once('response', (response) => answered.resolve(response));
   outgoing.on('error', (error) => answered.reject(error));
   // A 101 to a request that did not ask for an upgrade.
   outgoing.once('upgrade', () => answered.reject(new Error('an answer of 101')));
-  if (request.body === undefined) outgoing.end();
-  else pipeline(Readable.from(bodyOf(request), { objectMode: false }), outgoing, () => undefined);
+  if (body === undefined) outgoing.end();
+  else pipeline(Readable.from(bodyOf({ body }), { objectMode: false }), outgoing, () => undefined);
   let response: IncomingMessage;
   try {
     response = await answered.promise;
@@ -118,6 +122,13 @@ export async function forwardPreview(
   reply.headers(answerHeaders(response.headers, target, known === undefined ? own : known));
   if (target.token !== undefined) reply.header('set-cookie', tokenCookie(target.token, own));
   return reply.send(Readable.from(contentOf(response), { objectMode: false }));
+}
+
+/** The unread body. Fastify passes none with a GET or HEAD, but there are servers that take one. Undefined: there is none. */
+function bodyIn({ body, raw }: FastifyRequest): unknown {
+  if (body !== undefined) return body;
+  const { 'content-length': length, 'transfer-encoding': coding } = raw.headers;
+  return coding !== undefined || Number(length ?? 0) > 0 ? raw : undefined;
 }
 
 async function* contentOf(response: IncomingMessage): AsyncGenerator<Buffer> {
