@@ -9,6 +9,7 @@ import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
 import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
 import { createErrorHandler, sendError, translate } from './http/errors.ts';
+import { answerExpectations } from './http/expectations.ts';
 import { assertOneHost, INCOMPLETE } from './http/headers.ts';
 import { noteRequest, refuseInput } from './http/not-http.ts';
 import { parseQuery } from './http/query.ts';
@@ -54,8 +55,7 @@ export async function buildApp(
       refuseUpgrade(socket, ServiceError.from(error), newRequestId());
     }
   });
-  // An expectation that is not understood may be ignored (RFC 9110, 10.1.1); Node's own answer to it has no body.
-  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
+  answerExpectations(app.server);
   return app;
 }
 

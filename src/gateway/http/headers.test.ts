@@ -97,3 +97,28 @@ test('an unknown expectation is ignored', async () => {
   const answer = await say('GET /healthz HTTP/1.1', 'Host: x', 'Expect: a-miracle', 'Connection: close');
   expect(answer).toMatch(/^HTTP\/1.1 200 /);
 });
+
+test('a client is asked to continue before its answer, never within it, even behind an unanswered request', async () => {
+  // Refused before its body is there, and so answered in two parts.
+  const refused = [`PUT ${file()} HTTP/1.1`, 'Host: x', 'Content-Length: 1'];
+  const asking = ['Expect: 100-continue', 'Connection: close', '', 'a'];
+  const answer = await say([...refused, '', `a${refused[0]}`].join('\r\n'), ...refused.slice(1), ...asking);
+  const one = 'HTTP/1\\.1 401 (?:.+\\r\\n)+\\r\\n\\{"error":\\{[^{}]*\\}\\}';
+  expect(answer).toMatch(new RegExp(`^${one}(?:HTTP/1\\.1 100 Continue\\r\\n\\r\\n)?${one}$`));
+});
+
+test('a client that waits to be asked for its body is asked', async () => {
+  const { port, hostname } = new URL(gateway.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(
+    `PUT ${file()} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-of-the-tests\r\n` +
+      'Content-Length: 5\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n',
+  );
+  const [asked] = (await once(socket, 'data')) as [Buffer];
+  expect(asked.toString()).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+  socket.write('asked');
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  expect(answer.toString()).toMatch(/^HTTP\/1\.1 200 /);
+  socket.destroy();
+  expect((await gateway.ask('GET', file())).bytes.toString()).toBe('asked');
+});
