@@ -1,7 +1,8 @@
 /**
- * Final records of sandboxes that ended before they had a node. Redis keeps them, so that no gateway takes a sandbox
- * for waiting that another has ended. Each gateway also keeps those it knows of, whoever ended them: if Redis loses its
- * data they are written again, and so is the one whose sandbox a gateway that missed its end lists as waiting.
+ * Final records of sandboxes that ended before they had a node, or were deleted while it was away. Redis keeps them, so
+ * that no gateway takes a sandbox for waiting, or for running, that another has ended. Each gateway also keeps those it
+ * knows of, whoever ended them: if Redis loses its data they are written again, and so is the one whose sandbox a
+ * gateway that missed its end lists as waiting.
  */
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';

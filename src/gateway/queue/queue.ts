@@ -119,7 +119,8 @@ export interface PlacementQueue {
    */
   overdue(ended: SandboxRecord): boolean;
   /**
-   * It ended before any node had it, for all gateways. A returned promise resolves once the other gateways can know.
+   * It ended before any node had it, or was deleted while its node was away, for all gateways. A returned promise
+   * resolves once the other gateways can know.
    */
   recordEnd(record: SandboxRecord): void | Promise<void>;
   /** There may be room now where there was none. */

@@ -284,7 +284,7 @@ export class SandboxService {
   }
 
   async #delete(entry: Entry, message: string | null = null): Promise<void> {
-    const { store, queue, reaper } = this.#deps;
+    const { store, queue } = this.#deps;
     if (entry.ended) {
       const ended = store.renounce(entry);
       if (ended !== null) await resolvesWithin(Promise.resolve(queue.recordEnd(ended)), DELETE_PATIENCE_MS);
@@ -294,10 +294,17 @@ export class SandboxService {
     queue.remove(entry.id);
     store.end(entry, 'deleted', message);
     const gone = [
-      ...(node === null ? [] : [reaper.reap(node, entry.id, 'deleted', message)]),
+      ...(node === null ? [] : [this.#reap(entry, node, message)]),
       ...(entry.accepted ? [] : [Promise.resolve(queue.recordEnd(entry.record))]),
     ];
     await resolvesWithin(Promise.all(gone), DELETE_PATIENCE_MS);
+  }
+
+  async #reap(entry: Entry, node: Node, message: string | null): Promise<void> {
+    const { queue, reaper } = this.#deps;
+    await reaper.reap(node, entry.id, 'deleted', message);
+    // Another gateway may reach the node, or be the first that hears it again.
+    if (entry.accepted && entry.isOwed) await queue.recordEnd(entry.record);
   }
 
   async #extend(tenant: string, id: string, until: { expiresAtMs: number; sentAtMs?: number }): Promise<Sandbox> {

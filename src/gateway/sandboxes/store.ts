@@ -145,8 +145,9 @@ export class Store {
   }
 
   /**
-   * Applies another gateway's report of a sandbox that has no node. If it was deleted there it is deleted here too. That
-   * it has waited for too long does not end what a node has: the other gateway does not hear that node.
+   * Applies another gateway's report of a sandbox that has no node, or whose node could not be told of a delete. If it
+   * was deleted there it is deleted here too. That it has waited for too long does not end what a node has: the other
+   * gateway does not hear that node.
    */
   hear(record: SandboxRecord): void {
     const entry = this.#entries.get(record.id);
@@ -196,12 +197,12 @@ export class Store {
 
   /**
    * A client deleted a sandbox that has ended, which may have been a guess: if a node comes back with it, it is deleted
-   * there. @returns its final record if it may wait at another gateway
+   * there. @returns its final record if it may wait at another gateway, or a node must still be told
    */
   renounce(entry: Entry): SandboxRecord | null {
     const mayWait = isBelief(entry);
     entry.renounced = true;
-    return mayWait ? endedRecord(entry.record, 'deleted', null, this.#now()) : null;
+    return mayWait || entry.isOwed ? endedRecord(entry.record, 'deleted', null, this.#now()) : null;
   }
 
   /** Applies a node's full list. A sandbox of this node that is not in the list has ended. */
