@@ -43,6 +43,16 @@ export function refusalOf(error: unknown): string | null {
   return `${REASONS[word] ?? 'it refused a command'} (${word}${line === undefined ? '' : `, line ${line} of a script`})`;
 }
 
+/**
+ * The database of the address cannot be selected. The connection would go on in the first one, which may belong to
+ * another installation.
+ */
+export function isWrongDatabase(error: unknown): boolean {
+  if (!(error instanceof Error) || refusalOf(error) === null) return false;
+  const { command } = error as { command?: { name?: unknown } };
+  return command?.name === 'select';
+}
+
 /** A fault of this program, not of Redis or the network. */
 export const isOurFault = (thrown: unknown): boolean =>
   [TypeError, RangeError, ReferenceError, SyntaxError].some((kind) => thrown instanceof kind);
@@ -63,6 +73,7 @@ export const ENDED = 'the connection has ended';
 export function reasonOf(error: unknown): string {
   const code = codeOf(error);
   if (code !== null) return REASONS[code] === undefined ? code : `${REASONS[code]} (${code})`;
+  if (isWrongDatabase(error)) return 'the database in its address cannot be used';
   const message = error instanceof Error ? error.message : '';
   return /^(?:Command timed out|Socket timeout)/.test(message) ? 'it does not answer' : ENDED;
 }
@@ -70,5 +81,5 @@ export function reasonOf(error: unknown): string {
 /** Whether it is a refusal that needs an operator, unlike a server that is not there. */
 export function isRefusal(error: unknown): boolean {
   const code = codeOf(error);
-  return code !== null && code !== 'LOADING' && REASONS[code] !== undefined;
+  return isWrongDatabase(error) || (code !== null && code !== 'LOADING' && REASONS[code] !== undefined);
 }

@@ -9,7 +9,7 @@ import type { Logger } from '../../lib/logger.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { RedisClock } from './clock.ts';
 import { KEYS } from './keys.ts';
-import { codeOf, ENDED, isOurFault, isRefusal, reasonOf, refusalOf } from './errors.ts';
+import { codeOf, ENDED, isOurFault, isRefusal, isWrongDatabase, reasonOf, refusalOf } from './errors.ts';
 
 export interface RedisLinkOptions {
   /** `redis://` or `rediss://`; may contain a password, which is never logged. */
@@ -49,7 +49,7 @@ export class RedisLink {
   readonly #loggedRefusals = new Set<string>();
   /** When its absence was logged, by `performance.now()`; null: not since it was last up. */
   #awaySince: number | null = null;
-  /** The last error of the command connection since it was ready. */
+  /** The last error of the command connection since it was ready that says more than that it has ended. */
   #broken: unknown = null;
   #full = false;
 
@@ -144,8 +144,10 @@ export class RedisLink {
     for (const connection of [this.client, this.#subscriber]) {
       // Only logged: the connection reconnects by itself.
       connection.on('error', (error: Error) => {
-        if (connection === this.client) this.#broken = error;
+        const isNews = this.#broken === null || reasonOf(error) !== ENDED;
+        if (connection === this.client && isNews) this.#broken = error;
         this.#log.debug({ reason: reasonOf(error) }, 'redis connection');
+        if (isWrongDatabase(error)) connection.disconnect(true);
       });
       connection.connect().catch(() => undefined);
     }
