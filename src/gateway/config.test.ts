@@ -86,6 +86,11 @@ test('all problems are reported at once, without any secret', () => {
   const redis = bad({ ...GOOD, MILLIBOX_REDIS_URL: 'http://:my-password@host:6379' });
   expect(redis).toContain('MILLIBOX_REDIS_URL');
   expect(redis).not.toContain('my-password');
+  const escaped = bad({ ...GOOD, MILLIBOX_REDIS_URL: 'redis://:my%password@host:6379' });
+  expect(escaped).toContain('MILLIBOX_REDIS_URL: a % in the user name or password must be written as %25');
+  for (const path of ['prod', '-1', '1/2', '1.5', '0x1']) {
+    expect(bad({ ...GOOD, MILLIBOX_REDIS_URL: `redis://host:6379/${path}` })).toContain('[/database]');
+  }
 });
 
 test('a tenants file that cannot be read is the one fault named, and not that it has no keys', () => {

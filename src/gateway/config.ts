@@ -171,8 +171,15 @@ function fileOr(value: string | undefined, path: string | undefined): string | u
 function parseRedisUrl(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   const url = URL.parse(text);
-  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '') {
+  // Of any other path, the client would use the first database.
+  const isOurs = url !== null && ['redis:', 'rediss:'].includes(url.protocol) && /^\/?\d{0,9}$/.test(url.pathname);
+  if (!isOurs || url.hostname === '') {
     throw new Error('not redis://[user:password@]host[:port][/database], nor with rediss:');
+  }
+  try {
+    decodeURIComponent(url.username + url.password);
+  } catch {
+    throw new Error('a % in the user name or password must be written as %25');
   }
   return text;
 }
