@@ -17,8 +17,8 @@ export interface Auth {
   replace(keys: readonly ApiKey[]): void;
   /** Whether the caller's key is still valid, for the same tenant and with the same rights. */
   isValid(caller: Caller): boolean;
-  /** Calls the listener after each `replace`. The listener must not throw. */
-  onReplace(listener: () => void): void;
+  /** Calls the listener after each `replace`, until the returned function is called. The listener must not throw. */
+  onReplace(listener: () => void): () => void;
 }
 
 const MAX_KEY_LENGTH = 1024;
@@ -48,7 +48,7 @@ export function createAuth(initial: readonly ApiKey[]): Auth {
     byHeader: (header) => byKey(/^Bearer +([^\s]+) *$/i.exec(header ?? '')?.[1]),
     replace(next) {
       keys = next;
-      for (const listener of listeners) listener();
+      for (const listener of [...listeners]) listener();
     },
     isValid(caller) {
       const hash = keyHashes.get(caller);
@@ -57,6 +57,7 @@ export function createAuth(initial: readonly ApiKey[]): Auth {
     },
     onReplace(listener) {
       listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
   };
 }

@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { ServiceError } from '../../../protocol/errors.ts';
+import type { Caller } from '../../auth/auth.ts';
 import type { Services } from '../../services.ts';
 
 const KEY_HEADER = 'x-millibox-key';
@@ -36,6 +37,8 @@ export interface Target {
 
 export interface Access {
   tenant: string;
+  /** Absent: a token opened it. */
+  caller?: Caller;
   /** The bearer token is an API key, whether or not it was needed: it must not reach the server inside. */
   keyAsBearer: boolean;
 }
@@ -60,7 +63,7 @@ export function targetOf(url: string | undefined): Target {
 export function authenticate({ auth, ports }: Services, headers: IncomingHttpHeaders, target: Target): Access {
   const keyAsBearer = isKey(auth, headers.authorization);
   const key = headers[KEY_HEADER];
-  if (typeof key === 'string') return { tenant: auth.byKey(key).tenant, keyAsBearer };
+  if (typeof key === 'string') return withKey(auth.byKey(key), keyAsBearer);
   const token = tokenOf(headers, target);
   if (token !== undefined) return { tenant: ports.tokens.check(token, target).tenant, keyAsBearer };
   const { own } = cookies(headers);
@@ -68,8 +71,10 @@ export function authenticate({ auth, ports }: Services, headers: IncomingHttpHea
   if (grant !== undefined) return { tenant: grant.tenant, keyAsBearer };
   // A cookie may be stale, or set by another page, so it never overrides a valid key.
   if (!keyAsBearer && own[0] !== undefined) ports.tokens.check(own[0], target);
-  return { tenant: auth.byHeader(headers.authorization).tenant, keyAsBearer };
+  return withKey(auth.byHeader(headers.authorization), keyAsBearer);
 }
+
+const withKey = (caller: Caller, keyAsBearer: boolean): Access => ({ tenant: caller.tenant, caller, keyAsBearer });
 
 function tokenOf(headers: IncomingHttpHeaders, target: Target): string | undefined {
   const header = headers[TOKEN_HEADER];

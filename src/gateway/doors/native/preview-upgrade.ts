@@ -5,7 +5,7 @@ import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
 import { refuseUpgrade } from '../../http/upgrade.ts';
 import type { Services } from '../../services.ts';
-import { authenticate, headersFor, isPreview, targetOf, type Target } from './preview-access.ts';
+import { authenticate, headersFor, isPreview, targetOf, type Access, type Target } from './preview-access.ts';
 import { answerHeaders, baseOf } from './preview-answer.ts';
 
 /** Bytes that a client may send before the answer. More waits in its own socket. */
@@ -29,6 +29,7 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   // The client may have gone meanwhile: then nobody would close the new connection.
   if (gone.signal.aborted) inside.destroy();
   gone.signal.addEventListener('abort', () => inside.destroy());
+  closeWithKey(services.auth, access, inside);
   const headers = headersFor(request.headers, target, access);
   // What follows the head belongs to the requested protocol; it is not a body.
   delete headers['content-length'];
@@ -43,6 +44,17 @@ async function tunnel(services: Services, request: IncomingMessage, socket: Dupl
   if (first.length > 0) inside.write(first);
   pipeline(inside, socket, () => undefined);
   pipeline(socket, inside, () => undefined);
+}
+
+/** Ends the connection when the key that opened it is revoked. */
+function closeWithKey(auth: Services['auth'], { caller }: Access, inside: Duplex): void {
+  if (caller === undefined) return;
+  const check = (): void => {
+    if (!auth.isValid(caller)) inside.destroy(new ServiceError('unauthenticated', 'the API key was revoked'));
+  };
+  inside.once('close', auth.onReplace(check));
+  // It may have been revoked while the sandbox was waited for.
+  check();
 }
 
 /**

@@ -8,7 +8,7 @@ import type { MuxStream, StreamHandler } from '../../../mux/index.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { Channel } from '../../../protocol/frames.ts';
 import { FakeNode } from '../../testing/fake-node.ts';
-import { TestGateway } from '../../testing/harness.ts';
+import { TEST_CONFIG, TestGateway } from '../../testing/harness.ts';
 
 let gateway: TestGateway;
 let inside: Server;
@@ -203,6 +203,31 @@ test('a WebSocket to a port inside does not delay a shutdown', async () => {
   const closed = once(ws, 'close');
   await gateway[Symbol.asyncDispose]();
   await closed;
+});
+
+test('a WebSocket to a port inside is closed when the key that opened it is revoked, and not when another is', async () => {
+  const expiresAtMs = Date.now() + 60_000;
+  const token = gateway.services.ports.tokens.issue({ tenant: 'default', sandbox: id, port: 3000, expiresAtMs });
+  const open = async (headers: Record<string, string>): Promise<WebSocket> => {
+    const ws = new WebSocket(`${gateway.url.replace('http', 'ws')}${at('/socket')}`, { headers });
+    ws.on('error', () => undefined);
+    await once(ws, 'open');
+    return ws;
+  };
+  const key = 'key-of-the-tests';
+  const byKey = await Promise.all([{ 'x-millibox-key': key }, { authorization: `Bearer ${key}` }].map(open));
+  const byToken = await open({ 'x-millibox-token': token });
+  const { keys } = TEST_CONFIG;
+  gateway.services.replaceTenants({ keys: keys.filter(({ tenant }) => tenant === 'default') });
+  for (const ws of [...byKey, byToken]) {
+    ws.send('still there');
+    expect(String((await once(ws, 'message'))[0])).toBe('still there');
+  }
+  gateway.services.replaceTenants({ keys: keys.filter(({ tenant }) => tenant === 'other') });
+  for (const ws of byKey) if (ws.readyState !== WebSocket.CLOSED) await once(ws, 'close');
+  byToken.send('token');
+  expect(String((await once(byToken, 'message'))[0])).toBe('token');
+  byToken.close();
 });
 
 test('an upgrade refused by the server inside ends the connection: bytes after it go to nobody', async () => {
