@@ -3,6 +3,7 @@
  * set holds when each expires. Their sums are kept alongside, so that a create costs the same however many claims there
  * are.
  */
+import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
 import { USAGE_KINDS, type AdmissionRequest, type Claim, type Usage, type Verdict } from '../tenants/counters.ts';
 import { KEYS } from './keys.ts';
 import type { RedisLink } from './link.ts';
@@ -122,7 +123,8 @@ const ADMIT = new Script(`
   end
   if perSecond then
     local token = 1000 / perSecond
-    local from = math.max(tonumber(redis.call('GET', bucket) or '0'), now)
+    local most = now + math.max(burst, ${MAX_CREATE_COUNT}) * token
+    local from = math.min(math.max(tonumber(redis.call('GET', bucket) or '0'), now), most)
     local wait = from + math.min(count, burst) * token - burst * token - now
     if wait > 1e-3 then return {'rate', tostring(math.ceil(wait))} end
     local full = from + count * token

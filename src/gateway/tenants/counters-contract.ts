@@ -1,5 +1,6 @@
 /** The rules that every implementation of `TenantCounters` obeys. A test file calls this with its own subject. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
 import type { AdmissionRequest, Claim, Seen, UsageSnapshot, TenantCounters } from './counters.ts';
 
 export interface CountersSubject {
@@ -133,6 +134,14 @@ export function countersContract(subject: CountersSubject): void {
       const verdict = await admit({ rate });
       // A debt of 20, and one more is asked for: 21 tokens at 100 s each, less the time passed.
       expect('waitMs' in verdict ? verdict.waitMs : 0).toBeGreaterThan(2_000_000);
+    });
+
+    test('a raised rate takes effect at once, whatever is owed at the lower one', async () => {
+      expect(await admit({ rate: { perSecond: 0.001, burst: 1 }, claims: claims(30) })).toEqual({ admitted: true });
+      const verdict = await admit({ rate: { perSecond: 100, burst: 1 } });
+      // No more is owed than the largest create would owe at the new rate.
+      expect('waitMs' in verdict ? verdict.waitMs : 0).toBeGreaterThan(0);
+      expect('waitMs' in verdict ? verdict.waitMs : 0).toBeLessThanOrEqual((MAX_CREATE_COUNT * 1_000) / 100);
     });
 
     test('no token is taken when there is no room', async () => {

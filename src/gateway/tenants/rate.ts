@@ -1,4 +1,5 @@
 /** A token bucket represented by one number that any store can keep: the time at which it will be full again. */
+import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
 import type { Rate } from './counters.ts';
 
 /**
@@ -13,7 +14,9 @@ export function take(
   { perSecond, burst }: Rate,
 ): { fullAtMs: number } | { waitMs: number } {
   const tokenMs = 1000 / perSecond;
-  const from = Math.max(fullAtMs, nowMs);
+  // More can only have been owed at a lower rate, or by another clock.
+  const mostMs = Math.max(burst, MAX_CREATE_COUNT) * tokenMs;
+  const from = Math.min(Math.max(fullAtMs, nowMs), nowMs + mostMs);
   const waitMs = from + Math.min(count, burst) * tokenMs - burst * tokenMs - nowMs;
   // Times are sums of fractions: ignore differences below a microsecond.
   return waitMs > 1e-3 ? { waitMs: Math.ceil(waitMs) } : { fullAtMs: from + count * tokenMs };
