@@ -163,6 +163,24 @@ test.each([
   expect([status, json.error.code]).toEqual([502, code]);
 });
 
+test.each([
+  ['nothing', ''],
+  ['no HTTP', 'rubbish\r\n\r\n'],
+  ['half a head', 'HTTP/1.1 200 OK\r\nContent-Le'],
+  ['a status that is none', 'HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi'],
+])('what a server inside that answers with %s may have done is not offered for a retry', async (_what, answer) => {
+  inside.removeAllListeners('connection');
+  inside.on('connection', (socket) => socket.once('data', () => socket.end(answer)));
+  for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'PROPPATCH']) {
+    const { status, json } = await gateway.ask(method, at('/'));
+    expect([status, json.error.code, json.error.retryable]).toEqual([502, 'interrupted', false]);
+  }
+  for (const method of ['GET', 'OPTIONS']) {
+    const { status, json } = await gateway.ask(method, at('/'));
+    expect([status, json.error.code, json.error.retryable]).toEqual([502, 'port_refused', true]);
+  }
+});
+
 test('a body that the server inside does not read does not block the requests after it', async () => {
   inside.removeAllListeners('connection');
   inside.on('connection', (socket) => {
@@ -177,7 +195,7 @@ test('a body that the server inside does not read does not block the requests af
   outside.end('GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
   const chunks: Buffer[] = [];
   for await (const chunk of outside) chunks.push(chunk as Buffer);
-  expect(Buffer.concat(chunks).toString()).toMatch(/^HTTP\/1\.1 502 [^]*port_refused[^]*HTTP\/1\.1 200 /);
+  expect(Buffer.concat(chunks).toString()).toMatch(/^HTTP\/1\.1 502 [^]*interrupted[^]*HTTP\/1\.1 200 /);
 });
 
 test('a WebSocket is forwarded', async () => {

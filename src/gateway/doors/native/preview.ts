@@ -17,6 +17,8 @@ import { authenticate, headersFor, targetOf, TOKEN_NAME, tokenCookie } from './p
 import { answerHeaders, baseOf, type Base } from './preview-answer.ts';
 import { SandboxPath } from './sandbox-routes.ts';
 
+/** Methods by which nothing changes (RFC 9110, 9.2.1). */
+const READS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
 const DEFAULT_TOKEN_MS = 3_600_000;
 const PreviewBody = z.strictObject({
   port: z.int().min(1).max(65_535),
@@ -110,18 +112,25 @@ export async function forwardPreview(
     response = await answered.promise;
   } catch (error) {
     socket.destroy();
-    if (error instanceof ServiceError) throw error;
-    throw new ServiceError('port_refused', 'the server on this port does not speak HTTP', { cause: error });
+    if (!(error instanceof ServiceError)) {
+      throw unanswered(request, 'the server on this port does not speak HTTP', error);
+    }
+    throw error.code === 'port_refused' ? unanswered(request, error.message, error) : error;
   }
   const { statusCode = 0 } = response;
   if (statusCode < 200 || statusCode > 599) {
     socket.destroy();
-    throw new ServiceError('port_refused', `the server on this port answered with an invalid status: ${statusCode}`);
+    throw unanswered(request, `the server on this port answered with an invalid status: ${statusCode}`);
   }
   reply.code(statusCode);
   reply.headers(answerHeaders(response.headers, target, known === undefined ? own : known));
   if (target.token !== undefined) reply.header('set-cookie', tokenCookie(target.token, own));
   return reply.send(Readable.from(contentOf(response), { objectMode: false }));
+}
+
+/** The request has been sent. `port_refused` would say that nothing was done, and that the call may be repeated. */
+function unanswered({ method }: FastifyRequest, message: string, cause?: unknown): ServiceError {
+  return new ServiceError(READS.has(method) ? 'port_refused' : 'interrupted', message, { cause });
 }
 
 /** The unread body. Fastify passes none with a GET or HEAD, but there are servers that take one. Undefined: there is none. */
