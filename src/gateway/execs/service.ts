@@ -39,7 +39,7 @@ interface ListOptions {
 export interface ExecServiceDeps {
   sandboxes: Pick<SandboxService, 'locate' | 'entry'>;
   idempotency: IdempotencyStore;
-  admission: Pick<Admission, 'enter'>;
+  admission: Pick<Admission, 'attach' | 'enter'>;
   lifecycle: Lifecycle;
   config: Pick<GatewayConfig, 'resumeMs'>;
   observe?: ExecObserver;
@@ -120,6 +120,11 @@ export class ExecService {
    */
   enter(tenant: string): () => void {
     return this.#deps.admission.enter(tenant);
+  }
+
+  /** As `enter`, for a command that was started before. */
+  attach(tenant: string): () => void {
+    return this.#deps.admission.attach(tenant);
   }
 
   /** The sandbox's node, once it has one. @throws ServiceError `draining` when this gateway takes nothing new */

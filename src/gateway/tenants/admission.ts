@@ -128,7 +128,15 @@ export class Admission {
     const here = this.#running.get(tenant) ?? 0;
     const used = here + (this.#elsewhere.get(tenant) ?? 0);
     if (most !== null && used >= most) throw this.#quotaError(tenant, 'execs', most, used, EXEC_RETRY_MS);
-    this.#running.set(tenant, here + 1);
+    return this.attach(tenant);
+  }
+
+  /**
+   * As `enter`, for a command that runs already. It counts, but is never refused: its output would be lost, although
+   * nothing would run less.
+   */
+  attach(tenant: string): () => void {
+    this.#running.set(tenant, (this.#running.get(tenant) ?? 0) + 1);
     let left = false;
     return () => {
       if (left) return;

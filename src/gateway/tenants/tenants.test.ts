@@ -1,8 +1,9 @@
 /** Tenants' limits, through the complete gateway over fake nodes. */
 import { createHash } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
-import { ERRORS } from '../../protocol/errors.ts';
+import { ERRORS, ServiceError } from '../../protocol/errors.ts';
 import { createPrimeDoor } from '../doors/prime/door.ts';
+import { openClientStream } from '../testing/client-stream.ts';
 import { FakeNode } from '../testing/fake-node.ts';
 import { KEY, OTHER_KEY, TEST_CONFIG, TestGateway, type Answer } from '../testing/harness.ts';
 import { parseTenants, type TenantRules } from './file.ts';
@@ -112,6 +113,28 @@ test('a create that finds the queue full uses up no quota', async () => {
     );
   }
   expect((await create({ count: 3 })).status).toBe(201);
+});
+
+test('a command that a client is attached to counts, and reading it on is never refused', async () => {
+  const node = new FakeNode();
+  gateway = await TestGateway.start([node], rules({ execs: 2 }));
+  const id = await gateway.sandbox();
+  const mux = await gateway.ws();
+  const execs = ['exe-one', 'exe-two'].map((exec) => ({ op: 'exec', sandbox: id, command: '{"hang":true}', id: exec }));
+  for (const one of execs) {
+    const stream = openClientStream(mux, one);
+    await stream.opened;
+    stream.stream.reset(new ServiceError('cancelled'));
+    await gateway.until('it is detached', () => node.execs.all.get(one.id)?.stream === null);
+  }
+  const attached = execs.map((one) => openClientStream(mux, { op: 'attach', sandbox: id, id: one.id }));
+  for (const { opened } of attached) await opened;
+  expectRefusal(await gateway.exec(id, {}), 'quota_exceeded', { quota: 'execs', limit: 2, used: 2 });
+  const again = openClientStream(mux, { op: 'attach', sandbox: id, id: 'exe-one' });
+  await again.opened;
+  for (const { id: exec } of execs) node.execs.finish(exec);
+  for (const { closed } of [...attached, again]) await closed;
+  expect((await gateway.exec(id, {})).status).toBe(200);
 });
 
 test('running commands are limited over HTTP and WebSocket together; one that ends makes room', async () => {

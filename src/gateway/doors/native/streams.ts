@@ -22,7 +22,9 @@ export function openStream(stream: MuxStream, caller: Caller, services: Services
       return openExec(stream, caller, services);
     case 'attach': {
       const attach = check(AttachOpen, request, 'open');
-      return join(stream, caller, services, attach);
+      return counted(services.execs.attach(caller.tenant), (closed) =>
+        join(stream, caller, services, attach, { closed }),
+      );
     }
     case 'file': {
       const { op: _op, sandbox, ...call } = request;
@@ -47,9 +49,8 @@ function openExec(stream: MuxStream, caller: Caller, services: Services): Stream
   if (ways.length !== 1) throw new ServiceError('invalid_request', 'open: one of command, argv and scriptBytes');
   const id = request.id ?? newExecId();
   if (!ID_PATTERN.test(id)) throw new ServiceError('invalid_request', 'open.id: not an exec id');
-  const leave = services.execs.enter(caller.tenant);
-  try {
-    return join(
+  return counted(services.execs.enter(caller.tenant), (leave) =>
+    join(
       stream,
       caller,
       services,
@@ -61,7 +62,14 @@ function openExec(stream: MuxStream, caller: Caller, services: Services): Stream
           services.metrics.streamed();
         },
       },
-    );
+    ),
+  );
+}
+
+/** @param leave called by the stream at its end; here, if there will be none */
+function counted(leave: () => void, open: (leave: () => void) => StreamHandler): StreamHandler {
+  try {
+    return open(leave);
   } catch (error) {
     leave();
     throw error;
