@@ -14,6 +14,7 @@ import { assertOneHost, INCOMPLETE } from './http/headers.ts';
 import { noteRequest, refuseInput } from './http/not-http.ts';
 import { parseQuery } from './http/query.ts';
 import { dropRestOfBody } from './http/rest-of-body.ts';
+import { routable } from './http/sent-url.ts';
 import { refuseUpgrade } from './http/upgrade.ts';
 import { portOfHost } from './ports/tokens.ts';
 import type { Services } from './services.ts';
@@ -33,7 +34,7 @@ export async function buildApp(
   config: GatewayConfig,
   doors: readonly Door[],
 ): Promise<FastifyInstance> {
-  const app = createApp(config);
+  const app = createApp(config, doors);
   app.server.headersTimeout = HEADERS_TIMEOUT_MS;
   app.setErrorHandler(createErrorHandler(services.log));
   app.setNotFoundHandler((request, reply) => {
@@ -59,7 +60,8 @@ export async function buildApp(
   return app;
 }
 
-function createApp(config: GatewayConfig): FastifyInstance {
+function createApp(config: GatewayConfig, doors: readonly Door[]): FastifyInstance {
+  const foreign = doors.flatMap((door) => door.foreign ?? []);
   return fastify({
     logger: false,
     http: {
@@ -81,7 +83,8 @@ function createApp(config: GatewayConfig): FastifyInstance {
     connectionTimeout: 0,
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false, querystringParser: parseQuery },
     exposeHeadRoutes: false,
-    rewriteUrl: (request) => routedUrl(request as IncomingMessage, config.previewDomain),
+    rewriteUrl: (request) =>
+      routable(request as IncomingMessage, routedUrl(request as IncomingMessage, config.previewDomain), foreign),
     forceCloseConnections: true,
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void sendError(reply as never, translate(error), request.id),

@@ -11,6 +11,8 @@ import type { Services } from '../services.ts';
 
 export interface Door {
   readonly name: string;
+  /** Beginning of addresses whose further path is not ours: whatever its bytes are, they are not checked. */
+  readonly foreign?: RegExp;
   /** Called once, in its own scope, so that parsers and hooks of one door do not affect another. */
   register(app: FastifyInstance, services: Services, config: GatewayConfig): void | Promise<void>;
   /** Returns true if the HTTP upgrade is for this door, which then owns the socket. Never throws. */

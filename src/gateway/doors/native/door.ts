@@ -8,6 +8,7 @@ import { fileContentRoutes } from './file-content.ts';
 import { fileRoutes } from './file-routes.ts';
 import { nativeOpenApi } from './openapi.ts';
 import { operatorRoutes } from './operator-routes.ts';
+import { PREVIEWS } from './preview-access.ts';
 import { upgradePreview } from './preview-upgrade.ts';
 import { previewRoutes, registerPreview } from './preview.ts';
 import { sandboxRoutes } from './sandbox-routes.ts';
@@ -31,6 +32,7 @@ export function createNativeDoor(): Door {
   let known: Services | null = null;
   return {
     name: 'native',
+    foreign: PREVIEWS,
     async register(app, services) {
       known = services;
       sockets = new ClientSockets(services);

@@ -12,6 +12,8 @@ export const TOKEN_HEADER = 'x-millibox-token';
 /** Name of the token in a query, and of the cookie that is set from it. */
 export const TOKEN_NAME = 'millibox_token';
 const PATH = /^\/v1\/sandboxes\/([a-z0-9-]{1,64})\/ports\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;
+/** What precedes the path of the server inside. */
+export const PREVIEWS = /^\/v1\/sandboxes\/[a-z0-9-]{1,64}\/ports\/\d{1,5}(?=\/)/;
 /** Headers about one connection, not about the message. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',

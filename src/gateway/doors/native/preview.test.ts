@@ -163,6 +163,18 @@ test.each([
   expect([status, json.error.code]).toEqual([502, code]);
 });
 
+test.each(['/%', '/100%/x?y=%zz', '/%ff/%82%a0.html?%e9', '/a%2Fb/%zz', '/%00', '/%ED%B3%BF'])(
+  'a path reaches the server inside as it was sent, whatever its bytes are: %s',
+  async (path) => {
+    const { url, token } = (await gateway.ask('POST', `/v1/sandboxes/${id}/previews`, { body: { port: 3000 } })).json;
+    const headers = { host: new URL(url as string).host, 'x-millibox-token': token as string };
+    expect((await gateway.ask('GET', at(path))).json.url).toBe(path);
+    expect((await gateway.ask('POST', at(path), { raw: 'body' })).json).toMatchObject({ url: path, method: 'POST' });
+    expect((await gateway.ask('GET', path, { key: null, headers })).json.url).toBe(path);
+    expect((await gateway.ask('GET', at(path), { key: null })).json.error.code).toBe('unauthenticated');
+  },
+);
+
 test.each([
   ['nothing', ''],
   ['no HTTP', 'rubbish\r\n\r\n'],

@@ -12,6 +12,7 @@ import { isEnded } from '../../../protocol/sandbox.ts';
 import { bodyOf } from '../../http/body.ts';
 import { onClosed } from '../../http/client-gone.ts';
 import { route, type Route } from '../../http/route.ts';
+import { sentUrl } from '../../http/sent-url.ts';
 import type { Services } from '../../services.ts';
 import { authenticate, headersFor, targetOf, TOKEN_NAME, tokenCookie } from './preview-access.ts';
 import { answerHeaders, baseOf, type Base } from './preview-answer.ts';
@@ -62,7 +63,7 @@ export function registerPreview(app: FastifyInstance, services: Services): void 
   const handler = (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
     forwardPreview(services, request, reply);
   const onRequest = async ({ raw }: FastifyRequest): Promise<void> => {
-    authenticate(services, raw.headers, targetOf(raw.url));
+    authenticate(services, raw.headers, targetOf(sentUrl(raw)));
   };
   // Servers inside may use WebDAV methods and the like.
   const others = METHODS.filter((method) => method !== 'CONNECT' && !app.supportedMethods.includes(method));
@@ -83,7 +84,7 @@ export async function forwardPreview(
   reply: FastifyReply,
   known?: Base,
 ): Promise<unknown> {
-  const target = targetOf(request.raw.url);
+  const target = targetOf(sentUrl(request.raw));
   const own = baseOf(target, request.headers.host, services.ports.domain);
   const access = authenticate(services, request.headers, target);
   const gone = new AbortController();

@@ -17,7 +17,7 @@ import { registerControl } from './control/route.ts';
 import { sandboxRoutes } from './control/sandbox-routes.ts';
 import { registerConnect, registerData } from './data/routes.ts';
 import { createControlErrors } from './errors.ts';
-import { registerExposed, upgradeExposed } from './exposed.ts';
+import { EXPOSED, registerExposed, upgradeExposed } from './exposed.ts';
 import { Exposures } from './exposures.ts';
 import { TcpPorts } from './tcp-ports.ts';
 import { Tokens } from './tokens.ts';
@@ -29,6 +29,7 @@ export function createPrimeDoor(): Door {
   let open: { services: Services; exposures: Exposures } | null = null;
   return {
     name: 'prime',
+    foreign: EXPOSED,
     async register(app, services, config) {
       const prime = config.prime ?? DEFAULT_PRIME_CONFIG;
       const tokens = new Tokens(config.nodeSecret, services.ports.tokens.now);

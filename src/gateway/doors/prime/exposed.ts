@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ServiceError } from '../../../protocol/errors.ts';
+import { replaceSentUrl, sentUrl } from '../../http/sent-url.ts';
 import type { Services } from '../../services.ts';
 import { TOKEN_HEADER } from '../native/preview-access.ts';
 import { upgradePreview } from '../native/preview-upgrade.ts';
@@ -13,6 +14,8 @@ import { forwardPreview } from '../native/preview.ts';
 import type { Exposures } from './exposures.ts';
 
 const ADDRESS = /^\/prime\/exposed\/([\w-]{1,1024}\.[\w-]{43})\/([a-z0-9-]{1,64})\/(\d{1,5})(\/[^?]*)?(\?.*)?$/;
+/** What precedes the path of the server inside. */
+export const EXPOSED = /^\/prime\/exposed\/[\w.-]+\/[a-z0-9-]{1,64}\/\d{1,5}(?=\/)/;
 
 export function addressOf(
   origin: string,
@@ -23,9 +26,9 @@ export function addressOf(
 
 /** Rewrites a request to an exposed port into one to its preview. False: the URL is not that of an exposed port. */
 function rewrite(exposures: Exposures, request: IncomingMessage): boolean {
-  const [, token = '', sandbox = '', port = '', path = '', query = ''] = ADDRESS.exec(request.url ?? '') ?? [];
+  const [, token = '', sandbox = '', port = '', path = '', query = ''] = ADDRESS.exec(sentUrl(request)) ?? [];
   if (token === '' || !exposures.has(token)) return false;
-  request.url = `/v1/sandboxes/${sandbox}/ports/${port}${path}${query}`;
+  replaceSentUrl(request, `/v1/sandboxes/${sandbox}/ports/${port}${path}${query}`);
   request.headers[TOKEN_HEADER] = token;
   return true;
 }
