@@ -44,7 +44,9 @@ export class Entry {
   /** It was deleted while its node was away, which may have it still and must be told once it is back. */
   get isOwed(): boolean {
     const deleted = this.renounced || this.record.reason === 'deleted';
-    return this.ended && deleted && !this.confirmed && this.node !== null && !this.node.up;
+    // Without a node here, another gateway tells of it: what has run may be on a node.
+    const away = this.node === null ? this.record.startedAtMs !== null : !this.node.up;
+    return this.ended && deleted && !this.confirmed && away;
   }
 
   view(): Sandbox {

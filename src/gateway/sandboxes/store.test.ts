@@ -181,6 +181,23 @@ test.each<[string, (store: Store, id: string) => void]>([
   expect(store.get(pending.id)).toBeUndefined();
 });
 
+test('nor does one that another gateway deleted meanwhile, and that this one never had', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { store, node, strays } = heard();
+  const alive = { ...running(aPending()), expiresAtMs: Infinity };
+  const deleted = endedRecord(alive, 'deleted', null, 4);
+  store.hear(deleted);
+  store.sweep();
+  vi.advanceTimersByTime(3 * TOMBSTONE_KEPT_MS);
+  store.sweep();
+  store.take(node, alive);
+  expect(strays).toEqual([`node ${alive.id} deleted`]);
+  store.take(node, deleted);
+  store.sweep();
+  expect(store.get(alive.id)).toBeUndefined();
+});
+
 test('one that was deleted while its node was away is forgotten when its lifetime is over', () => {
   vi.useFakeTimers({ toFake: ['performance'] });
   onTestFinished(() => void vi.useRealTimers());

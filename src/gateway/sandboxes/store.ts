@@ -123,6 +123,8 @@ export class Store {
       this.#log.warn({ node: node.name, sandbox: record.id }, 'a node claims a sandbox of another tenant');
       return;
     }
+    // It was deleted at another gateway, before this one knew the node that has it.
+    if (entry.ended && entry.node === null && entry.record.reason === 'deleted') entry.node = node;
     if (entry.node === node) entry.confirmed = isEnded(record.status);
     if (isGuess(entry, node) || isBelief(entry)) {
       entry.node = node;
