@@ -1,5 +1,5 @@
 /** Detects what kind of archive a file is: `docker save`, OCI, or the tar of a root file system. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { parseJson } from '../../src/lib/parse-json.ts';
@@ -9,6 +9,7 @@ import { ToolError } from '../run-tool.ts';
 
 const LIST_MS = 10 * 60_000;
 const COPY_MS = 30 * 60_000;
+const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 
 type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
 
@@ -72,11 +73,13 @@ export async function archiveToLayout(
   dir: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  await mkdir(join(dir, 'tmp'), { recursive: true });
+  const temporary = join(dir, 'tmp');
+  await mkdir(temporary, { recursive: true });
+  const plain = (await isGzip(path)) ? await gunzip(path, temporary, signal) : path;
   try {
     await runInJail(
       // Mounted at a path without a colon: skopeo would parse what follows a colon as a tag.
-      { readOnly: { [path]: '/archive' }, writable: { [dir]: '/layout' } },
+      { readOnly: { [plain]: '/archive' }, writable: { [dir]: '/layout' } },
       [
         ...['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', '--dest-compress-format=gzip'],
         ...[`${kind}:/archive`, 'oci:/layout:image'],
@@ -87,4 +90,26 @@ export async function archiveToLayout(
     if (error instanceof ServiceError) throw error;
     throw new ServiceError('image_invalid', 'the archive contains no readable image', { cause: error });
   }
+  if (plain !== path) await rm(plain);
+}
+
+async function isGzip(path: string): Promise<boolean> {
+  await using file = await open(path);
+  const { buffer } = await file.read(Buffer.alloc(2), 0, 2, 0);
+  return buffer.equals(GZIP_MAGIC);
+}
+
+/** skopeo 1.9, Debian 12's, cannot read the output of `docker save` once gzip has compressed it. */
+async function gunzip(path: string, dir: string, signal?: AbortSignal): Promise<string> {
+  const command = ['sh', '-c', 'exec gzip --decompress --stdout /archive >/plain/archive'];
+  try {
+    await runInJail({ readOnly: { [path]: '/archive' }, writable: { [dir]: '/plain' } }, command, {
+      deadlineMs: COPY_MS,
+      signal,
+    });
+  } catch (error) {
+    if (error instanceof ServiceError) throw error;
+    throw new ServiceError('image_invalid', 'the archive cannot be decompressed', { cause: error });
+  }
+  return join(dir, 'archive');
 }

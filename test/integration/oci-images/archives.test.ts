@@ -90,6 +90,22 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readFileSync(join(rootOf(own.store, 'own:2'), 'bin/tool'), 'utf8')).toBe('tool');
   });
 
+  test.each([
+    ['docker-archive', 'gzip'],
+    ['docker-archive', 'xz'],
+    ['docker-archive', 'zstd'],
+    ['oci-archive', 'gzip'],
+    ['oci-archive', 'xz'],
+    ['oci-archive', 'zstd'],
+  ] as const)('a %s, compressed by %s', async (kind, program) => {
+    const { path } = await layoutArchive(kind);
+    await run('sh', ['-c', '"$1" -c "$2" >"$2.packed"', 'sh', program, path]);
+    const image = await own.store.importTar('own:2', `${path}.packed`);
+    expect(image).toMatchObject({ env: { A: '1' }, workdir: '/bin' });
+    expect(readFileSync(join(rootOf(own.store, 'own:2'), 'bin/tool'), 'utf8')).toBe('tool');
+    expect(readdirSync(join(own.dir, 'tmp'))).toEqual([]);
+  });
+
   test('an OCI archive has the same id as the image in a registry', async () => {
     const { path, id } = await layoutArchive('oci-archive');
     expect((await own.store.importTar('own:3', path)).id).toBe(id);
