@@ -11,7 +11,9 @@ const LIST_MS = 10 * 60_000;
 const COPY_MS = 30 * 60_000;
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
 
-type ArchiveKind = 'docker-archive' | 'oci-archive' | 'rootfs';
+/** `image`: which one in the archive; a suffix of skopeo's name for it. */
+type Layers = { kind: 'docker-archive' | 'oci-archive'; image: string };
+type Archive = Layers | { kind: 'rootfs' };
 
 /**
  * The top-level file that identifies each kind, and the schema it must match, because a root file system may contain a
@@ -25,19 +27,45 @@ const MARKS = {
   'oci-archive': { name: 'oci-layout', form: z.object({ imageLayoutVersion: z.string() }) },
 } as const;
 
+/** The images of an OCI archive: an entry for each of their names. */
+const INDEX = {
+  name: 'index.json',
+  form: z.object({
+    manifests: z.array(z.object({ digest: z.string(), annotations: z.record(z.string(), z.string()).nullish() })),
+  }),
+} as const;
+const NAME_IN_INDEX = 'org.opencontainers.image.ref.name';
+
 /** `tar -C DIR .` prefixes names with `./`. */
 const spellings = (name: string): string[] => [name, `./${name}`];
 
-/** @throws ServiceError `image_invalid` if it is not a tar. */
-export async function archiveKind(path: string, signal?: AbortSignal): Promise<ArchiveKind> {
+/** @throws ServiceError `image_invalid` if it is not a tar, or contains several images. */
+export async function readArchive(path: string, signal?: AbortSignal): Promise<Archive> {
   const names = await topNames(path, signal);
-  for (const [kind, mark] of Object.entries(MARKS)) {
-    const name = spellings(mark.name).find((each) => names.has(each));
-    if (name === undefined) continue;
-    if (parseJson<unknown>(mark.form, await textOf(path, name, signal)) !== undefined) return kind as ArchiveKind;
+  const read = async <T>({ name, form }: { name: string; form: z.ZodType<T> }): Promise<T | undefined> => {
+    const spelling = spellings(name).find((each) => names.has(each));
+    return spelling === undefined ? undefined : parseJson(form, await textOf(path, spelling, signal));
+  };
+  const saved = await read(MARKS['docker-archive']);
+  if (saved !== undefined) {
+    if (saved.length > 1) throw severalImages();
+    return { kind: 'docker-archive', image: '' };
   }
-  return 'rootfs';
+  if ((await read(MARKS['oci-archive'])) === undefined) return { kind: 'rootfs' };
+  return { kind: 'oci-archive', image: onlyImage((await read(INDEX))?.manifests ?? []) };
 }
+
+/** How skopeo is told which entry to take: by a name, where one image has several. */
+function onlyImage(
+  entries: readonly { digest: string; annotations?: Record<string, string> | null | undefined }[],
+): string {
+  if (new Set(entries.map(({ digest }) => digest)).size > 1) throw severalImages();
+  const name = entries.map(({ annotations }) => annotations?.[NAME_IN_INDEX]).find((each) => each !== undefined);
+  return entries.length > 1 && name !== undefined ? `:${name}` : '';
+}
+
+const severalImages = (): ServiceError =>
+  new ServiceError('image_invalid', 'the archive contains several images: import one at a time');
 
 /** The content of a file in the archive; empty if it is not a regular file. */
 async function textOf(path: string, name: string, signal?: AbortSignal): Promise<string> {
@@ -52,7 +80,7 @@ async function textOf(path: string, name: string, signal?: AbortSignal): Promise
 
 /** Which markers are present. Looked up by name, because a root file system may have a million other files. */
 async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>> {
-  const asked = Object.values(MARKS).flatMap(({ name }) => spellings(name));
+  const asked = [...Object.values(MARKS), INDEX].flatMap(({ name }) => spellings(name));
   const list = ['tar', '--list', '--file=/archive', '--occurrence=1', ...asked];
   try {
     const told = await runInJail({ readOnly: { [path]: '/archive' } }, list, { deadlineMs: LIST_MS, signal });
@@ -68,7 +96,7 @@ async function topNames(path: string, signal?: AbortSignal): Promise<Set<string>
 
 /** Converts an archive of layers to an OCI layout in `dir`, under the name `image`. */
 export async function archiveToLayout(
-  kind: 'docker-archive' | 'oci-archive',
+  { kind, image }: Layers,
   path: string,
   dir: string,
   signal?: AbortSignal,
@@ -82,7 +110,7 @@ export async function archiveToLayout(
       { readOnly: { [plain]: '/archive' }, writable: { [dir]: '/layout' } },
       [
         ...['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', '--dest-compress-format=gzip'],
-        ...[`${kind}:/archive`, 'oci:/layout:image'],
+        ...[`${kind}:/archive${image}`, 'oci:/layout:image'],
       ],
       { deadlineMs: COPY_MS, signal },
     );

@@ -10,7 +10,7 @@ import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { canonical, familiar, type ImageReference } from '../../src/protocol/image-reference.ts';
 import type { PullProgress } from '../runtime/runtime.ts';
-import { archiveKind, archiveToLayout } from './archive.ts';
+import { archiveToLayout, readArchive } from './archive.ts';
 import type { Catalogue, StoredImage } from './catalogue.ts';
 import { MIN_FREE_BYTES, whileThereIsRoom } from './disk-room.ts';
 import { DEFAULT_PATH, readLayout } from './layout.ts';
@@ -73,9 +73,9 @@ export class Builder {
   async fromArchive(reference: ImageReference, path: string, wanted: Wanted): Promise<StoredImage> {
     return await this.#build(reference, wanted, async (work, signal, turn) => {
       turn.received(Infinity);
-      const kind = await archiveKind(path, signal);
-      if (kind !== 'rootfs') {
-        await archiveToLayout(kind, path, join(work, 'layout'), signal);
+      const archive = await readArchive(path, signal);
+      if (archive.kind !== 'rootfs') {
+        await archiveToLayout(archive, path, join(work, 'layout'), signal);
         return await this.#unpack(work, signal);
       }
       const id = await digestOf(path, signal);

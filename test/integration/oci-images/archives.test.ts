@@ -106,6 +106,41 @@ describe.skipIf(lacking !== '')(`archives${because}`, () => {
     expect(readdirSync(join(own.dir, 'tmp'))).toEqual([]);
   });
 
+  test('an OCI archive that lists its image under several names, as BuildKit does for each tag', async () => {
+    const layout = join(home, 'layout');
+    const id = writeLayout(layout, { layers: [FILES] });
+    const { manifests } = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')) as { manifests: object[] };
+    const named = ['1', 'latest'].map((name) => ({
+      ...manifests[0],
+      annotations: { 'org.opencontainers.image.ref.name': name },
+    }));
+    writeFileSync(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: named }));
+    const path = join(home, 'two-names.tar');
+    for (const names of [['index.json', 'oci-layout', 'blobs'], ['.']]) {
+      await run('tar', ['-C', layout, '-cf', path, ...names]);
+      expect((await own.store.importTar('own:3', path)).id).toBe(id);
+      await own.store.remove('own:3');
+    }
+  });
+
+  test.each(['docker-archive', 'oci-archive'] as const)('a %s of several images is refused as that', async (kind) => {
+    const path = join(home, 'several.tar');
+    const images = ['first', 'second'].map((body) => [[{ path: 'file', body }]]);
+    if (kind === 'oci-archive') {
+      const layout = join(home, 'layout');
+      const all = images.flatMap((layers) => {
+        writeLayout(layout, { layers });
+        return (JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')) as { manifests: object[] }).manifests;
+      });
+      writeFileSync(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: all }));
+      await run('tar', ['-C', layout, '-cf', path, '.']);
+    } else {
+      const saved = images.map((_layers, at) => ({ Config: `${at}.json`, RepoTags: [`app:${at}`], Layers: [] }));
+      writeFileSync(path, tar([{ path: 'manifest.json', body: JSON.stringify(saved) }]));
+    }
+    await expect(own.store.importTar('own:3', path)).rejects.toThrow(/^the archive contains several images/);
+  });
+
   test('an OCI archive has the same id as the image in a registry', async () => {
     const { path, id } = await layoutArchive('oci-archive');
     expect((await own.store.importTar('own:3', path)).id).toBe(id);
