@@ -1,7 +1,7 @@
 /** Images: found, shared, refused. */
 import { expect, test } from 'vitest';
 import { codeOf } from '../../testing/code-of.ts';
-import { Bench, type ContractSubject } from './subject.ts';
+import { Bench, run, type ContractSubject } from './subject.ts';
 
 export function imageChapter(subject: ContractSubject): void {
   test('an image on the node is found without asking any registry', async () => {
@@ -36,5 +36,13 @@ export function imageChapter(subject: ContractSubject): void {
   test('an image that is not on the node cannot be removed', async () => {
     await using bench = await Bench.open(subject);
     expect(await codeOf(bench.runtime.images.remove('no-such-image:nowhere'))).toBe('image_not_found');
+  });
+
+  test.skipIf(!subject.linux)("an image's missing working directory is created", async () => {
+    await using bench = await Bench.open(subject);
+    const { link } = await bench.claimed({ image: { ...bench.image, workdir: '/made/for/it' } });
+    expect((await run(link, ['pwd'], { cwd: '/made/for/it' })).stdout).toBe('/made/for/it\n');
+    // Existing ones are left alone, and so is a file.
+    for (const workdir of ['/tmp', '/etc/passwd']) await bench.claimed({ image: { ...bench.image, workdir } });
   });
 }

@@ -123,6 +123,20 @@ export class DockerRuntime implements ContainerRuntime {
       if (known !== undefined) known.limits = options.limits;
     }
     await supervisor.ping();
+    if (options.image.workdir !== '/') await this.#makeWorkdir(supervisor, options);
+  }
+
+  /**
+   * By boxinit: the engine would do it too, but where the image has something in the way, no container would start. The
+   * commands that begin there report that.
+   */
+  async #makeWorkdir(supervisor: Supervisor, { image, signal }: ClaimOptions): Promise<void> {
+    try {
+      await supervisor.call({ op: 'file', call: 'mkdir', path: image.workdir }, signal === undefined ? {} : { signal });
+    } catch (error) {
+      if (!(error instanceof ServiceError && error.code.startsWith('file_'))) throw error;
+      this.#log.debug({ err: error, image: image.ref }, 'the working directory of an image was not created');
+    }
   }
 
   async destroy(id: string): Promise<void> {
