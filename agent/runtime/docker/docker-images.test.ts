@@ -157,6 +157,17 @@ test('an image that a container uses is not removed, and stays known', async () 
   expect(images.get('image:1')?.id).toBe('sha256:1');
 });
 
+test('the refusal to remove an image speaks of warm containers too, which no sandbox uses', async () => {
+  const engine = new FakeEngine();
+  engine.used.add('sha256:1');
+  const images = engine.images();
+  const first = images.ensure('image:1', {});
+  await engine.pulling(1);
+  engine.finish(engine.pulls[0]!);
+  await first;
+  await expect(images.remove('image:1')).rejects.toThrow(/warm container of the pool/);
+});
+
 test('an image is listed by its tags, or else by its digests; `<none>` is neither', async () => {
   const names = [
     { RepoTags: ['image:1'], RepoDigests: ['image@sha256:d'] },

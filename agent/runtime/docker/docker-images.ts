@@ -12,6 +12,8 @@ import { dockerError, pullError, statusOf } from './docker-errors.ts';
 const CALL_MS = 30_000;
 /** A pull without progress messages for this long has lost its registry. */
 const PULL_SILENCE_MS = 120_000;
+/** Those of the pool count: Docker removes no image that has a container. */
+const IN_USE = 'a sandbox or a warm container of the pool uses this image';
 /** An image may be removed between its pull and the look at it. */
 const PULLS = 2;
 const MAX_KNOWN = 10_000;
@@ -75,7 +77,7 @@ export class DockerImages implements Images {
   async remove(ref: string): Promise<void> {
     const image = await this.#inspect(ref);
     if (image === undefined) throw new ServiceError('image_not_found');
-    if (this.#inUse().has(image.id)) throw new ServiceError('invalid_request', 'a sandbox uses this image');
+    if (this.#inUse().has(image.id)) throw new ServiceError('invalid_request', IN_USE);
     // All spellings of the reference. Where another tag of it stays, that is looked up again.
     this.forget(image.id);
     try {
