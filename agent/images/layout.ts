@@ -82,8 +82,7 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
       id: manifest.config.digest,
       config: {
         env: { PATH: DEFAULT_PATH, ...parseEnv(config?.Env ?? []) },
-        workdir: posix.resolve('/', config?.WorkingDir ?? ''),
-        user: config?.User ?? '',
+        ...placeAndUser(config),
       },
     };
   } catch (error) {
@@ -108,4 +107,11 @@ async function readJson(path: string): Promise<unknown> {
 export function parseEnv(entries: readonly string[]): Record<string, string> {
   const named = entries.map((entry) => [entry, entry.indexOf('=')] as const).filter(([, at]) => at > 0);
   return Object.fromEntries(named.map(([entry, at]) => [entry.slice(0, at), entry.slice(at + 1)]));
+}
+
+/** Where programs start, and as whom. `name:`, whose group was left empty, is `name`, as in Docker. */
+export function placeAndUser(
+  config: { WorkingDir?: string | null | undefined; User?: string | null | undefined } | null | undefined,
+): Pick<ImageConfig, 'workdir' | 'user'> {
+  return { workdir: posix.resolve('/', config?.WorkingDir ?? ''), user: (config?.User ?? '').replace(/:$/, '') };
 }

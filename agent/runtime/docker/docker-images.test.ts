@@ -168,6 +168,17 @@ test('the refusal to remove an image speaks of warm containers too, which no san
   await expect(images.remove('image:1')).rejects.toThrow(/warm container of the pool/);
 });
 
+test.for([
+  { config: {}, workdir: '/', user: '' },
+  { config: { WorkingDir: 'app', User: 'app:' }, workdir: '/app', user: 'app' },
+  { config: { WorkingDir: '/a/../b/', User: 'app:web' }, workdir: '/b', user: 'app:web' },
+  { config: undefined, workdir: '/', user: '' },
+])('where programs start, and as whom, is read as in Docker: $workdir $user', async ({ config, workdir, user }) => {
+  const engine = { getImage: () => ({ inspect: () => Promise.resolve({ Id: 'sha256:1', Config: config }) }) };
+  const images = new DockerImages(engine as unknown as Docker, { inUse: () => new Set(), log: silent });
+  expect(await images.ensure('image:1', {})).toMatchObject({ workdir, user });
+});
+
 test('an image is listed by its tags, or else by its digests; `<none>` is neither', async () => {
   const names = [
     { RepoTags: ['image:1'], RepoDigests: ['image@sha256:d'] },

@@ -4,7 +4,7 @@ import { withDeadline } from '../../../src/lib/deadline.ts';
 import type { Logger } from '../../../src/lib/logger.ts';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { PULL_DEADLINE_MS } from '../../../src/protocol/node.ts';
-import { parseEnv } from '../../images/layout.ts';
+import { parseEnv, placeAndUser } from '../../images/layout.ts';
 import { Pulls } from '../../images/pulls.ts';
 import type { EnsureOptions, Image, Images, PullProgress, Refreshed } from '../runtime.ts';
 import { dockerError, pullError, statusOf } from './docker-errors.ts';
@@ -104,8 +104,7 @@ export class DockerImages implements Images {
         ref,
         id: info.Id,
         env: parseEnv(config?.Env ?? []),
-        workdir: config?.WorkingDir === undefined || config.WorkingDir === '' ? '/' : config.WorkingDir,
-        user: config?.User ?? '',
+        ...placeAndUser(config),
       };
       if (this.#known.size >= MAX_KNOWN) this.#known.clear();
       this.#known.set(ref, image);

@@ -104,4 +104,9 @@ describe.skipIf(lacking !== '')(`an image of several layers${because}`, () => {
     expect(image.env['PATH']).toBe('/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin');
     expect(image).toMatchObject({ workdir: '/', user: '' });
   });
+
+  test('with a user whose group is empty has the user, as in Docker', async () => {
+    await registry.push('user:1', { layers: [BASE], config: { User: 'app:' } });
+    expect((await own.store.ensure(`${registry.host}/user:1`, {})).user).toBe('app');
+  });
 });
