@@ -5,6 +5,7 @@ import * as z from 'zod';
 import { parseJson } from '../../src/lib/parse-json.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { runInJail } from './jail.ts';
+import { forProcessor, isForOthers, OUR_PROCESSOR } from './processor.ts';
 import { ToolError } from '../run-tool.ts';
 
 const LIST_MS = 10 * 60_000;
@@ -105,17 +106,24 @@ export async function archiveToLayout(
   await mkdir(temporary, { recursive: true });
   const plain = (await isGzip(path)) ? await gunzip(path, temporary, signal) : path;
   try {
-    await runInJail(
-      // Mounted at a path without a colon: skopeo would parse what follows a colon as a tag.
-      { readOnly: { [plain]: '/archive' }, writable: { [dir]: '/layout' } },
-      [
-        ...['skopeo', '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy', '--dest-compress-format=gzip'],
-        ...[`${kind}:/archive${image}`, 'oci:/layout:image'],
-      ],
-      { deadlineMs: COPY_MS, signal },
+    await forProcessor((processor) =>
+      runInJail(
+        // Mounted at a path without a colon: skopeo would parse what follows a colon as a tag.
+        { readOnly: { [plain]: '/archive' }, writable: { [dir]: '/layout' } },
+        [
+          ...['skopeo', ...processor, '--tmpdir', '/layout/tmp', 'copy', '--insecure-policy'],
+          ...['--dest-compress-format=gzip', `${kind}:/archive${image}`, 'oci:/layout:image'],
+        ],
+        { deadlineMs: COPY_MS, signal },
+      ),
     );
   } catch (error) {
     if (error instanceof ServiceError) throw error;
+    if (isForOthers(error)) {
+      throw new ServiceError('image_invalid', `the archive has no image for linux on ${OUR_PROCESSOR}`, {
+        cause: error,
+      });
+    }
     throw new ServiceError('image_invalid', 'the archive contains no readable image', { cause: error });
   }
   if (plain !== path) await rm(plain);

@@ -4,6 +4,7 @@ import { join, posix } from 'node:path';
 import * as z from 'zod';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { MAX_ARG_BYTES, MAX_ENV_ENTRIES } from '../../src/protocol/limits.ts';
+import { runsHere } from './processor.ts';
 
 /** Limit of a manifest or configuration; registries allow 4 MiB. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
@@ -43,20 +44,6 @@ const Config = z.object({
   rootfs: z.object({ diff_ids: z.array(Digest) }),
 });
 
-/** Architecture, as images name it → others whose programs it also runs. */
-const ALSO_RUNS: Readonly<Record<string, readonly string[]>> = {
-  amd64: ['386'],
-  arm64: ['arm'],
-  386: [],
-  arm: [],
-  loong64: [],
-  ppc64le: [],
-  riscv64: [],
-  s390x: [],
-};
-/** This machine's architecture, as images name it. */
-export const OUR_PROCESSOR = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }[process.arch as string] ?? process.arch;
-
 export interface ImageConfig {
   env: Record<string, string>;
   workdir: string;
@@ -89,13 +76,6 @@ export async function readLayout(dir: string): Promise<{ id: string; config: Ima
     if (error instanceof ServiceError) throw error;
     throw new ServiceError('image_invalid', 'the image is not a well-formed OCI image', { cause: error });
   }
-}
-
-/** Some tools write a value of their own, or none. */
-function runsHere(os: string | null | undefined, architecture: string | null | undefined): boolean {
-  if (os === 'windows') return false;
-  const known = ALSO_RUNS[architecture ?? ''] !== undefined;
-  return !known || architecture === OUR_PROCESSOR || ALSO_RUNS[OUR_PROCESSOR]?.includes(architecture ?? '') === true;
 }
 
 async function readJson(path: string): Promise<unknown> {

@@ -6,7 +6,7 @@ import { ServiceError } from '../../src/protocol/errors.ts';
 import { canonical, type ImageReference } from '../../src/protocol/image-reference.ts';
 import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { faultOfCredentials } from './credentials.ts';
-import { OUR_PROCESSOR } from './layout.ts';
+import { forProcessor, isForOthers, OUR_PROCESSOR } from './processor.ts';
 import { runTool, ToolError } from '../run-tool.ts';
 import { whileProgressing } from './while-progressing.ts';
 
@@ -74,7 +74,14 @@ export async function copyFromRegistry(
       (signal) => {
         const onLine = (line: string): unknown => (message = line.slice(0, MESSAGE_CHARS));
         // Otherwise a registry that never finishes its response would keep skopeo running until the machine reboots.
-        return runTool('skopeo', copy, { deadlineMs: PULL_DEADLINE_MS, signal, onLine, endsWithUs: true });
+        return forProcessor((processor) =>
+          runTool('skopeo', [...processor, ...copy], {
+            deadlineMs: PULL_DEADLINE_MS,
+            signal,
+            onLine,
+            endsWithUs: true,
+          }),
+        );
       },
     );
     options.onProgress(await bytesBelow(dir), 'pulled');
@@ -115,7 +122,9 @@ export async function registryHas(
   const look = async (...form: string[]): Promise<string> => {
     const flags = [...(plain ? ['--tls-verify=false'] : []), ...credentials('--')];
     const ask = ['inspect', '--retry-times=2', '--config', ...form, ...flags, url];
-    return await runTool('skopeo', ask, { deadlineMs: LOOK_DEADLINE_MS, signal, endsWithUs: true });
+    return await forProcessor((processor) =>
+      runTool('skopeo', [...processor, ...ask], { deadlineMs: LOOK_DEADLINE_MS, signal, endsWithUs: true }),
+    );
   };
   const isImage = (config: string): boolean => {
     return `sha256:${createHash('sha256').update(config).digest('hex')}` === imageId;
@@ -186,7 +195,7 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
   if (/getting username and password/i.test(words)) {
     return new ServiceError('image_unauthorized', `the node has no usable credentials for ${image}`, cause);
   }
-  if (/no image found in (manifest list|image index)/i.test(words)) {
+  if (isForOthers(error)) {
     return new ServiceError('image_invalid', `${image} is not available for linux on ${OUR_PROCESSOR}`, cause);
   }
   if (/toomanyrequests|too many requests|status 429/i.test(words)) {

@@ -61,6 +61,16 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
         const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
         index(name, [...platforms, { ...image, platform: { os: 'linux', architecture } }]);
       },
+      'an index of images for the 32-bit counterpart of our processor only': (name) => {
+        const counterpart = process.arch === 'x64' ? '386' : 'arm';
+        const { layer, diffId } = registry.layer(name, files(name));
+        const image = registry.image(name, { layers: [layer], diffIds: [diffId], architecture: counterpart });
+        const platforms = ['unknown', counterpart].map((architecture) => ({ os: 'linux', architecture }));
+        index(
+          name,
+          platforms.map((platform) => ({ ...image, platform })),
+        );
+      },
       "Docker's own types": (name) => {
         const data = tar(files(name));
         const layer = registry.blob(name, gzipSync(data), `${DOCKER}image.rootfs.diff.tar.gzip`);
@@ -102,6 +112,7 @@ describe.skipIf(lacking !== '')(`an odd registry${because}`, () => {
         make(name);
         expect(await pull(name)).toBe('no error');
         expect(readFileSync(at(name, 'file'), 'utf8')).toBe(`of ${name}`);
+        expect((await own.store.refresh(`${registry.host}/${name}:1`, {})).changed).toBe(false);
       });
     }
   });
