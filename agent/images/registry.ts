@@ -28,6 +28,8 @@ const LOOK_DEADLINE_MS = 60_000;
 const PATIENCE_MS = 120_000;
 const LEAST_BYTES = 1024 * 1024;
 const MESSAGE_CHARS = 200;
+/** skopeo waits silently for as long as a registry that limits pulls asks for. */
+const STALLED = 'is sending almost nothing: perhaps it limits the pulls of this node';
 
 /**
  * Copies an image into the layout at `dir` under the name `image`.
@@ -68,7 +70,7 @@ export async function copyFromRegistry(
         look,
         least: LEAST_BYTES,
         withinMs: config.patienceMs ?? PATIENCE_MS,
-        stalled: () => new ServiceError('image_unreachable', `the registry of ${image} is sending almost nothing`),
+        stalled: () => new ServiceError('image_unreachable', `the registry of ${image} ${STALLED}`),
         signal: options.signal,
       },
       (signal) => {
@@ -198,20 +200,21 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
   if (isForOthers(error)) {
     return new ServiceError('image_invalid', `${image} is not available for linux on ${OUR_PROCESSOR}`, cause);
   }
-  if (/toomanyrequests|too many requests|status 429/i.test(words)) {
+  const status = statusIn(words);
+  if (status === 429 || /toomanyrequests|too many requests/i.test(words)) {
     return new ServiceError(
       'image_unreachable',
       `the registry of ${image} accepts no more pulls from this node for now: try again later`,
       cause,
     );
   }
-  if (/\bblob\b.*\b(404|unknown|not found)/i.test(words)) {
+  if (/\bblob\b.*\b(404|410|unknown|not found)/i.test(words)) {
     return new ServiceError('image_invalid', `the registry lacks a part of ${image}`, cause);
   }
-  if (/manifest unknown|name unknown|not found|repository name not known|status 404/i.test(words)) {
+  if (status === 404 || /manifest unknown|name unknown|not found|repository name not known/i.test(words)) {
     return new ServiceError('image_not_found', `there is no image ${image}`, cause);
   }
-  if (/unauthorized|authentication required|denied|status 40[13]|forbidden/i.test(words)) {
+  if (status === 401 || status === 403 || /unauthorized|authentication required|denied|forbidden/i.test(words)) {
     return new ServiceError(
       'image_unauthorized',
       `the registry denied access to ${image}; are its credentials set?`,
@@ -219,7 +222,8 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
     );
   }
   if (
-    /connection refused|no such host|timeout|dial tcp|network is unreachable|connection reset|EOF|tls:|x509|server misbehaving|status 5\d\d/i.test(
+    status >= 500 ||
+    /connection refused|no such host|timeout|dial tcp|network is unreachable|connection reset|EOF|tls:|x509|server misbehaving/i.test(
       words,
     )
   ) {
@@ -227,6 +231,10 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
   }
   return new ServiceError('image_invalid', `${image} could not be pulled`, cause);
 }
+
+/** The HTTP status that skopeo reports, in whichever of its phrases; 0 if there is none. */
+const statusIn = (words: string): number =>
+  Number(/\bstatus ?(?:code)?(?: from registry)?:? (\d{3})\b/i.exec(words)?.[1] ?? 0);
 
 /** An image may be called `denied` or `timeout`, and its name then appears in any error message. */
 function withoutNames(words: string, { registry, repository, tag }: ImageReference): string {
