@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
 import { operate } from '../io/client.ts';
+import { describeFailure } from '../io/failure.ts';
 import { printJson, printTable } from '../io/print.ts';
 
 const LIMIT_MS = 3_600_000;
@@ -33,7 +34,7 @@ export function define(image: Command): void {
     .addHelpText('after', '\nExample:\n  millibox image pull python:3.12-slim node:24-slim')
     .action(async (refs: string[], _options: object, command: Command) => {
       const api = await operate(command);
-      for (const ref of refs) report(ref, await api.preload(ref, LIMIT_MS), 'ready');
+      await forEach(refs, async (ref) => report(ref, await api.preload(ref, LIMIT_MS), 'ready'));
     });
 
   image
@@ -43,7 +44,7 @@ export function define(image: Command): void {
     .addHelpText('after', '\nExample:\n  millibox image rm python:3.11')
     .action(async (refs: string[], _options: object, command: Command) => {
       const api = await operate(command);
-      for (const ref of refs) report(ref, await api.removeImage(ref, LIMIT_MS), 'removed');
+      await forEach(refs, async (ref) => report(ref, await api.removeImage(ref, LIMIT_MS), 'removed'));
     });
 
   image
@@ -65,6 +66,19 @@ export function define(image: Command): void {
         report(ref, [outcome], 'ready');
       }
     });
+}
+
+/** One after the other; of several, one that is refused keeps none of the others from its turn. */
+async function forEach(refs: readonly string[], work: (ref: string) => Promise<void>): Promise<void> {
+  for (const ref of refs) {
+    try {
+      await work(ref);
+    } catch (error) {
+      if (refs.length === 1) throw error;
+      process.stderr.write(`millibox: ${ref}: ${describeFailure(error)}\n`);
+      process.exitCode = 1;
+    }
+  }
 }
 
 /** @throws ServiceError `invalid_request`: a path that cannot be read is the user's mistake, not the gateway's. */

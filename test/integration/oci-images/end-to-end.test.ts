@@ -120,4 +120,17 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     expect(none.code).not.toBe(0);
     expect(none.stderr).toContain('no node has this image');
   });
+
+  test('of several images, one that is refused keeps no other from being pulled or removed', async () => {
+    const ref = `${registry.host}/several:1`;
+    await registry.push('several:1', { layers: [program()] });
+    const pulled = await image('pull', 'No:Image', ref);
+    expect(pulled.code).toBe(1);
+    expect(pulled.stdout.toString()).toBe(`${ref}  node-1  ready\n`);
+    expect(pulled.stderr).toMatch(/^millibox: No:Image: .*not an image reference \(invalid_request\)\n$/);
+    const removed = await image('rm', 'nobody/has:1', ref);
+    expect(removed.code).toBe(1);
+    expect(removed.stdout.toString()).toBe(`${ref}  node-1  removed\n`);
+    expect(removed.stderr).toBe('millibox: nobody/has:1: no node has this image (image_not_found)\n');
+  });
 });
