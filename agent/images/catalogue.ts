@@ -42,6 +42,8 @@ export class Catalogue {
    * could not be removed. They cannot be found until they are added again.
    */
   readonly #hidden = new Set<string>();
+  /** Ids of images that cannot be found any more, but are moved away only when it is that change's turn. */
+  readonly #leaving = new Set<string>();
   /** The latest change to the disk; changes are serialised. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -154,7 +156,7 @@ export class Catalogue {
       // The image is complete and sandboxes may be running on it; only its description is missing.
       await writeWhole(join(this.#dirOf(image.id), 'image.json'), text);
       this.#hidden.delete(image.id);
-    } else {
+    } else if (!this.#leaving.delete(image.id)) {
       await writeFile(join(made, 'image.json'), text, { mode: 0o600, flag: 'wx' });
       await rename(made, this.#dirOf(image.id));
     }
@@ -175,10 +177,14 @@ export class Catalogue {
     for (const [reference, named] of this.#references) if (named === id) this.#references.delete(reference);
     if (!this.#images.delete(id)) return;
     this.#usedAtMs.delete(id);
+    this.#leaving.add(id);
     const grave = join(this.#dir, 'tmp', crypto.randomUUID());
     // First, since a full disk may prevent writing the references. The next agent ignores references to missing images.
     try {
-      await this.#inTurn(() => rename(this.#dirOf(id), grave));
+      await this.#inTurn(async () => {
+        // A change before this one may have brought it back.
+        if (this.#leaving.delete(id)) await rename(this.#dirOf(id), grave);
+      });
     } catch (error) {
       // It is complete but cannot be found: an image that is stored under its id again takes it over.
       if (existsSync(this.#dirOf(id))) this.#hidden.add(id);

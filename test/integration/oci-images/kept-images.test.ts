@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Catalogue } from '../../../agent/images/catalogue.ts';
 import type { Image } from '../../../agent/runtime/runtime.ts';
 import { silent } from '../../../src/lib/logger.ts';
 import { because, codeOf, lacking, openStore, rootOf, type OwnStore } from './store.ts';
@@ -61,6 +62,26 @@ describe.skipIf(lacking !== '')(`images that must stay${because}`, () => {
     await own.store.remove('brief:1');
     await importing;
     expect(own.store.get('brief:1')).toBeUndefined();
+  });
+
+  test('one that gets another name just before it is removed stays, under that name', async () => {
+    const catalogue = await Catalogue.open(own.dir, silent);
+    const image = { id: `sha256:${'a'.repeat(64)}`, env: {}, workdir: '/', user: '', sizeBytes: 1 };
+    const made = async (): Promise<string> => {
+      const dir = join(await catalogue.workDir(), 'made');
+      mkdirSync(join(dir, 'fs'), { recursive: true });
+      return dir;
+    };
+    await catalogue.add('docker.io/library/first:1', image, await made());
+    const naming = catalogue.add('docker.io/library/second:1', image, await made());
+    await Promise.all([naming, catalogue.drop(image.id)]);
+    for (const each of [catalogue, await Catalogue.open(own.dir, silent)]) {
+      expect(each.byReference('docker.io/library/first:1')).toBeUndefined();
+      expect(each.byReference('docker.io/library/second:1')).toEqual(image);
+      expect(readdirSync(each.rootOf(image.id))).toEqual([]);
+    }
+    await catalogue.drop(image.id);
+    expect(kept()).toEqual([]);
   });
 
   test('one that could not be removed is not found, and can be imported again', async () => {
