@@ -126,6 +126,24 @@ describe('exec passes everything through', () => {
     await job.kill();
   });
 
+  test('logs -f that was killed holds its output no longer, even if its parent does not reap it', async () => {
+    const job = await stackSandbox.jobs.start('echo line; sleep 1000');
+    // Becomes a parent that never waits for its child, until its stdin ends.
+    const parent = '{ "$0" "$1" logs -f "$2" "$3" & echo $! >&2; exec cat >/dev/null 2>&1; }';
+    const script = `${parent} | { cat; echo closed; }`;
+    const child = spawn('sh', ['-c', script, process.execPath, CLI_MAIN, id, job.id], { env: cliEnvironment(stack) });
+    const [pid] = (await once(child.stderr, 'data')) as [Buffer];
+    expect(String(await once(child.stdout, 'data'))).toBe('line\n');
+    const closed = once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000) });
+    process.kill(Number(String(pid)), 'SIGKILL');
+    try {
+      expect(String(await closed)).toBe('closed\n');
+    } finally {
+      child.stdin.end();
+      await job.kill();
+    }
+  });
+
   const sandboxOf = () => stackSandbox;
 });
 
