@@ -2,8 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { Readable as ReadableStream } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { BrokenPipe, write } from './pump.ts';
 
 /** User ids are local, and mean other users in a sandbox: there, root owns everything. */
 const ROOTS = ['--owner=0', '--group=0', '--numeric-owner'];
@@ -34,12 +33,14 @@ export async function unpackTree(tar: AsyncIterable<Uint8Array>, directory: stri
   });
   const ended = success(child);
   ended.catch(() => undefined);
+  child.stdin.on('error', () => undefined);
   try {
-    await pipeline(ReadableStream.from(tar), child.stdin);
+    for await (const bytes of tar) await write(child.stdin, bytes);
+    child.stdin.end();
   } catch (error) {
     child.kill();
-    // The error of a failed tar says more than that of the pipe it broke.
-    await ended;
+    // The error of a tar that failed says more than that of the pipe it broke; one that we ended has nothing to say.
+    await (error instanceof BrokenPipe ? ended : ended.catch(() => undefined));
     throw error;
   }
   await ended;
