@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
 import { MAX_CREATE_COUNT } from '../../protocol/limits.ts';
-import type { CreateOptions } from '../../sdk/index.ts';
+import type { CreateOptions, NewSandbox } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
 import { allOrNone } from '../io/creation.ts';
 import { between, duration, integer, label, megabytes, positive, whole } from '../io/parse.ts';
 import { printJson } from '../io/print.ts';
+import { awaitEndSignal } from '../io/signals.ts';
 import { envPair, filePair } from '../io/variables.ts';
 
 interface Options {
@@ -72,6 +73,7 @@ Examples:
   SB=$(millibox create) && millibox exec $SB -- python3 -c 'print(6 * 7)'`,
     )
     .action(async (image: string | undefined, options: Options) => {
+      using ended = awaitEndSignal();
       await using client = await connect(command);
       const wanted: CreateOptions = {
         ...(image === undefined ? {} : { image }),
@@ -89,10 +91,12 @@ Examples:
         ...(options.idleTimeout === undefined ? {} : { idleTimeoutMs: options.idleTimeout }),
         ...(options.priority === undefined ? {} : { priority: options.priority }),
       };
-      const { sandboxes } = client;
-      const asked =
-        options.count === undefined ? [sandboxes.create(wanted)] : sandboxes.createMany(options.count, wanted);
-      const created = await allOrNone(asked, { wait: options.wait });
+      const ask = (signal: AbortSignal): NewSandbox[] => {
+        const { sandboxes } = client;
+        const call = { ...wanted, signal };
+        return options.count === undefined ? [sandboxes.create(call)] : sandboxes.createMany(options.count, call);
+      };
+      const created = await allOrNone({ client, ask, wait: options.wait, ended: ended.signal });
       if (options.json) printJson(options.count === undefined ? created[0] : created);
       else for (const { id } of created) process.stdout.write(`${id}\n`);
     });
