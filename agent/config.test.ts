@@ -58,6 +58,25 @@ test('warm containers have limits that a sandbox may have', () => {
     expect(() => loadConfig({ ...base, [name]: text })).toThrow(name);
 });
 
+test.for(['dns.example', '2001:db8::53', '10.0.0.2:53', '999.1.1.1', '10.0.0.2,x'])(
+  'a name server is an IPv4 address, unlike "%s"',
+  (text) => {
+    expect(loadConfig({ ...base, MILLIBOX_RESOLVERS: '10.0.0.2, 1.1.1.1' }).oci.resolvers).toEqual([
+      '10.0.0.2',
+      '1.1.1.1',
+    ]);
+    expect(() => loadConfig({ ...base, MILLIBOX_RESOLVERS: text })).toThrow('MILLIBOX_RESOLVERS');
+  },
+);
+
+test.for(['10.9.0.0', '10.999.0.0/16', '10.9.0.0/33', '10.9.1.0/16', 'fd00::/64'])(
+  'what addresses sandboxes get is a network, unlike "%s"',
+  (text) => {
+    expect(loadConfig({ ...base, MILLIBOX_SANDBOX_SUBNET: '10.9.0.0/16' }).oci.subnet).toBe('10.9.0.0/16');
+    expect(() => loadConfig({ ...base, MILLIBOX_SANDBOX_SUBNET: text })).toThrow('MILLIBOX_SANDBOX_SUBNET');
+  },
+);
+
 test('the secret is never printed', () => {
   const config = loadConfig(base);
   expect(inspect(config, { depth: 9 }) + JSON.stringify(config) + String(config.nodeSecret)).not.toContain(

@@ -4,10 +4,11 @@ import { availableParallelism, hostname, homedir } from 'node:os';
 import path from 'node:path';
 import { inspect } from 'node:util';
 import * as z from 'zod';
-import { readEnv, wholeNumber, words } from '../src/lib/env-schema.ts';
+import { readEnv, wholeNumber } from '../src/lib/env-schema.ts';
 import { builtBoxinit } from '../src/lib/own-package.ts';
 import { MAX_DATA_DIR_BYTES } from '../src/lib/socket-path.ts';
 import { ImageName, Mirrors, readBaseImages, Registries } from './image-settings.ts';
+import { Resolvers, Subnet } from './network-settings.ts';
 import { hostProcess } from './runtime/oci/network/uplink.ts';
 import type { OciConfig } from './runtime/select.ts';
 import {
@@ -56,7 +57,6 @@ const Listen = z
   })
   .refine(({ port }) => port <= 65_535, 'a port is at most 65535');
 
-const Names = z.string().default('').transform(words);
 /**
  * Normalised: what is below it is recognised by its path, and names of containers and cgroups depend on it. The characters
  * that are refused have a meaning in overlay options (gVisor) or in image layouts (skopeo).
@@ -94,12 +94,9 @@ const Environment = z.object({
   /** `runc`, `crun` or a path: what starts containers with the runtime `oci`. */
   MILLIBOX_OCI_PROGRAM: z.string().min(1).optional(),
   /** Name servers of sandboxes with a network; default: the node's own. */
-  MILLIBOX_RESOLVERS: Names,
+  MILLIBOX_RESOLVERS: Resolvers,
   /** `10.9.0.0/16`: addresses of sandboxes with a network. */
-  MILLIBOX_SANDBOX_SUBNET: z
-    .string()
-    .regex(/^\d+(\.\d+){3}\/\d+$/, 'a network, as 10.9.0.0/16')
-    .optional(),
+  MILLIBOX_SANDBOX_SUBNET: Subnet.optional(),
   /** Whose network namespace has the sandboxes' bridge: the agent's own, or the host's. */
   MILLIBOX_SANDBOX_UPLINK: z.enum(['own', 'host']).default('own'),
   MILLIBOX_IMAGES_DIR: Directory.optional(),
