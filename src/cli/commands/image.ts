@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { ServiceError } from '../../protocol/errors.ts';
 import { operate } from '../io/client.ts';
-import { describeFailure } from '../io/failure.ts';
+import { forEach } from '../io/each.ts';
 import { printJson, printTable } from '../io/print.ts';
 
 const LIMIT_MS = 3_600_000;
@@ -66,19 +66,6 @@ export function define(image: Command): void {
         report(ref, [outcome], 'ready');
       }
     });
-}
-
-/** One after the other; of several, one that is refused keeps none of the others from its turn. */
-async function forEach(refs: readonly string[], work: (ref: string) => Promise<void>): Promise<void> {
-  for (const ref of refs) {
-    try {
-      await work(ref);
-    } catch (error) {
-      if (refs.length === 1) throw error;
-      process.stderr.write(`millibox: ${ref}: ${describeFailure(error)}\n`);
-      process.exitCode = 1;
-    }
-  }
 }
 
 /** @throws ServiceError `invalid_request`: a path that cannot be read is the user's mistake, not the gateway's. */

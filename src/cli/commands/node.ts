@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { sleep } from '../../lib/deadline.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import { operate } from '../io/client.ts';
+import { forEach } from '../io/each.ts';
 import type { NodeView, Operator } from '../io/operator.ts';
 import { duration } from '../io/parse.ts';
 import { printJson, printTable } from '../io/print.ts';
@@ -36,7 +37,7 @@ export function define(node: Command): void {
     .addHelpText('after', '\nExample:\n  millibox node cordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
       const api = await operate(command);
-      for (const name of names) printLine(await api.cordon(name, true));
+      await forEach(names, async (name) => printLine(await api.cordon(name, true)));
     });
 
   node
@@ -46,10 +47,10 @@ export function define(node: Command): void {
     .addHelpText('after', '\nExample:\n  millibox node uncordon node-1')
     .action(async (names: string[], _options: object, command: Command) => {
       const api = await operate(command);
-      for (const name of names) {
+      await forEach(names, async (name) => {
         await api.drain(name, false);
         printLine(await api.cordon(name, false));
-      }
+      });
     });
 
   node
