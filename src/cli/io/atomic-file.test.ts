@@ -1,6 +1,7 @@
 import {
   chownSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -89,4 +90,19 @@ test('an error names the target, and nothing is left behind', async () => {
   const long = join(home, 'n'.repeat(256));
   expect(await refused(long)).toBe(`${long}: ENAMETOOLONG: name too long`);
   expect(readdirSync(home)).toEqual(['file']);
+});
+
+test('a link to a file that does not exist yet is written through, and one to itself is refused', async () => {
+  const target = join(home, 'link');
+  mkdirSync(join(home, 'elsewhere'));
+  symlinkSync('elsewhere', join(home, 'dir'));
+  symlinkSync('dir/next', target);
+  symlinkSync('../file', join(home, 'elsewhere/next'));
+  await writeFileAtomically(bytes('through'), target, { mode: 0o644, signal });
+  expect(readFileSync(join(home, 'file'), 'utf8')).toBe('through');
+  expect(lstatSync(target).isSymbolicLink()).toBe(true);
+
+  symlinkSync('loop', join(home, 'loop'));
+  await expect(writeFileAtomically(bytes('x'), join(home, 'loop'), { mode: 0o644, signal })).rejects.toThrow('links');
+  expect(readdirSync(home).toSorted()).toEqual(['dir', 'elsewhere', 'file', 'link', 'loop']);
 });
