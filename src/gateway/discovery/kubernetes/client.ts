@@ -3,6 +3,7 @@
  * certificates, credential plugins). Requests are made here, so that each can be aborted at any moment and its response
  * is bounded. The library is loaded only when the first session is opened, because it takes 75 MB.
  */
+import type { RequestContext as Context } from '@kubernetes/client-node';
 import { Agent, request, type Dispatcher } from 'undici';
 import { statusError, type KubeError } from './errors.ts';
 import { textOf } from './wire.ts';
@@ -37,8 +38,10 @@ export async function openSession(configFile: string | null): Promise<KubeSessio
   const cluster = config.getCurrentCluster();
   if (cluster === null) throw new Error('the kubeconfig has no current cluster');
   const server = cluster.server.replace(/\/+$/, '');
-  const context = new RequestContext(server, HttpMethod.GET);
+  let context: Context;
   try {
+    // Outside of a pod there is not even an address.
+    context = new RequestContext(server, HttpMethod.GET);
     await config.applySecurityAuthentication(context);
   } catch (error) {
     const hint = configFile === null ? ' (outside of a pod, MILLIBOX_KUBERNETES_CONFIG names a kubeconfig)' : '';
