@@ -126,6 +126,11 @@ describe('exec passes everything through', () => {
     await job.kill();
   });
 
+  test('logs -f of a job that its time limit ended exits with 124, as exec does', async () => {
+    const job = (await exec(['-b', '--timeout', '500ms', id, '--', 'sleep', '600'])).stdout.toString().trim();
+    expect((await cli(stack, ['logs', '-f', id, job])).code).toBe(124);
+  });
+
   test('logs -f that was killed holds its output no longer, even if its parent does not reap it', async () => {
     const job = await stackSandbox.jobs.start('echo line; sleep 1000');
     // Becomes a parent that never waits for its child, until its stdin ends.

@@ -2,6 +2,7 @@ import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import type { ExecOutputEvent, Job } from '../../sdk/index.ts';
 import { connect } from '../io/client.ts';
+import { exitCodeOf } from '../io/exit-code.ts';
 import { keepExitCodesApart } from '../io/failure.ts';
 import { whole } from '../io/parse.ts';
 import { write } from '../io/pump.ts';
@@ -21,7 +22,7 @@ export function define(command: Command): void {
     .argument('<sandbox>', 'its id')
     .argument('<exec>', 'its id')
     .option('--stderr', 'its stderr instead of its stdout')
-    .option('-f, --follow', 'follow both streams until it ends, and exit with its exit code')
+    .option('-f, --follow', 'follow both streams until it ends, and exit as exec would')
     .option('--tail <bytes>', 'only this many bytes from the end', whole)
     .option('--offset <bytes>', 'start at this byte', whole)
     .option('--length <bytes>', 'at most this many bytes', whole)
@@ -65,5 +66,5 @@ async function show(event: ExecOutputEvent<Buffer>, other: Writable): Promise<vo
   if (event.type === 'output_lost') {
     process.stderr.write(`millibox: bytes ${event.from} to ${event.to} of ${event.channel} were discarded\n`);
   }
-  if (event.type === 'exit') process.exitCode = event.exitCode;
+  if (event.type === 'exit') process.exitCode = exitCodeOf(event);
 }
