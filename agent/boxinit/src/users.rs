@@ -1,6 +1,7 @@
 //! Users and groups, from the sandbox's own /etc/passwd and /etc/group.
 
 use crate::error::WireError;
+use crate::sys::io::{O_NOCTTY, O_NONBLOCK};
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -110,7 +111,7 @@ impl Book {
     }
 
     fn read(&self) -> Option<(Version, Vec<u8>)> {
-        let opened = File::options().read(true).custom_flags(crate::sys::io::O_NONBLOCK).open(self.path);
+        let opened = File::options().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(self.path);
         let file = opened.ok()?;
         let meta = file.metadata().ok().filter(|meta| meta.is_file())?;
         let mut text = Vec::with_capacity(meta.size().min(MAX_FILE_BYTES) as usize + 1);

@@ -4,6 +4,7 @@
 import { afterEach, beforeAll, afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { MilliboxError, type ExecResult, type Sandbox } from '../../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
+import { until } from '../../helpers/until.ts';
 
 const LIMIT_MS = 180_000;
 const NEVER_RAN = /^exec_(program_not_found|permission_denied|bad_cwd|bad_user|bad_args|resource_limit)$/;
@@ -18,19 +19,37 @@ for name in ("NOFILE", "NPROC", "FSIZE", "AS", "DATA", "STACK", "CPU", "MEMLOCK"
     except OSError: pass
 `;
 
-/** Everything that root may try on PID 1 by number. */
+/** Everything that root may try on PID 1 by number, also by having the kernel signal it that a pipe has data. */
 const PROD_INIT = `
-import ctypes, os, signal
+import ctypes, fcntl, os, signal
 libc = ctypes.CDLL(None, use_errno=True)
 for number in range(1, 65):
     try: os.kill(1, number)
     except OSError: pass
+for number in range(1, 65):
+    reader, writer = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETOWN, 1)
+    fcntl.fcntl(reader, 10, number)
+    fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC)
+    os.write(writer, b"x")
 print("traced", libc.ptrace(16, 1, 0, 0), libc.ptrace(0x4206, 1, 0, 0))
 for name in ("mem", "environ", "maps", "fd/4"):
     try:
         open("/proc/1/" + name, "rb").read(1)
         print("read", name)
     except OSError: pass
+`;
+
+/** A terminal in place of the table of users; its interrupt key, once a command was refused because of it. */
+const TERMINAL_FOR_USERS = `
+import os, time
+master, slave = os.openpty()
+os.remove("/etc/passwd")
+os.symlink(os.ttyname(slave), "/etc/passwd")
+while not os.path.exists("/tmp/asked"): time.sleep(0.01)
+os.write(master, bytes([3]))
+time.sleep(0.1)
+open("/tmp/typed", "w").close()
 `;
 
 describe.each(['oci', 'docker'])('on %s', (runtime) => {
@@ -65,6 +84,19 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
 
   test('its init cannot be signalled, traced or read', { timeout: LIMIT_MS }, async () => {
     expect(await outcome(['python3', '-c', PROD_INIT])).toMatchObject({ stdout: 'traced -1 -1\n' });
+    await expectWell();
+  });
+
+  test('its init takes no terminal for its own', { timeout: LIMIT_MS }, async () => {
+    const hostile = sandbox.exec(['python3', '-c', TERMINAL_FOR_USERS]);
+    await until(
+      async () => (await sandbox.files.stat('/etc/passwd', { follow: false })).kind === 'symlink',
+      LIMIT_MS,
+      'the terminal',
+    );
+    await expectNeverRan('true', { user: 'somebody' });
+    await sandbox.files.write('/tmp/asked', '');
+    expect(await hostile).toMatchObject({ exitCode: 0 });
     await expectWell();
   });
 

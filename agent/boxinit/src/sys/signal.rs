@@ -26,6 +26,8 @@ const MASK_BYTES: usize = 8;
 const SIG_SETMASK: c_int = 2;
 const SFD_CLOEXEC: c_int = 0o2000000;
 const SFD_NONBLOCK: c_int = 0o4000;
+/// The code of a signal sent by `kill`.
+const SI_USER: i32 = 0;
 const SIGINFO_BYTES: usize = 128;
 /// How many are read at a time.
 const SIGINFOS: usize = 8;
@@ -102,9 +104,10 @@ pub fn read_all(fd: c_int, mut handle: impl FnMut(Received)) {
         let count = read.unwrap_or(0);
         for info in infos[..count].chunks_exact(SIGINFO_BYTES) {
             let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-            // A sender without a pid here shows as 0. If the code is negative, the sender has chosen both.
+            // A sender without a pid here shows as 0. The kernel guarantees that only for what `kill` sends: with other
+            // codes the sender has chosen both, or someone inside has had the kernel signal us about a file or terminal.
             let (code, sender) = (word(8), word(12));
-            handle(Received { number: word(0), from_outside: code >= 0 && sender == 0 });
+            handle(Received { number: word(0), from_outside: code == SI_USER && sender == 0 });
         }
         if count < infos.len() {
             return;
