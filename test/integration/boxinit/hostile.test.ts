@@ -52,6 +52,17 @@ time.sleep(0.1)
 open("/tmp/typed", "w").close()
 `;
 
+/** Asks its parent, which is its init, to trace it: before it gets a signal, and before it executes a program. */
+const ASK_TO_BE_TRACED = `
+import ctypes, os, signal
+def ask(): assert ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+ask()
+os.kill(os.getpid(), signal.SIGUSR1)
+ask()
+os.execvp("sh", ["sh", "-c", "echo executed; kill -TRAP $$"])
+`;
+
 describe.each(['oci', 'docker'])('on %s', (runtime) => {
   let stack: TestStack;
   let sandbox: Sandbox;
@@ -97,6 +108,15 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     await expectNeverRan('true', { user: 'somebody' });
     await sandbox.files.write('/tmp/asked', '');
     expect(await hostile).toMatchObject({ exitCode: 0 });
+    await expectWell();
+  });
+
+  test('a program that asks to be traced gets its signals and its own exit', { timeout: LIMIT_MS }, async () => {
+    expect(await outcome(['python3', '-c', ASK_TO_BE_TRACED])).toMatchObject({
+      stdout: 'handled\nexecuted\n',
+      exitCode: 128 + 5,
+      signal: 'TRAP',
+    });
     await expectWell();
   });
 

@@ -15,6 +15,7 @@ pub mod privilege;
 pub mod process;
 pub mod secrecy;
 pub mod signal;
+mod trace;
 pub mod tty;
 
 pub use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};

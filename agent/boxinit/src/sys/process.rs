@@ -1,6 +1,6 @@
 //! Creating and reaping processes.
 
-use super::{c_char, c_int, c_long, c_uint, c_ulong, c_void, check};
+use super::{c_char, c_int, c_long, c_uint, c_ulong, c_void, check, trace};
 use std::arch::asm;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,6 +20,8 @@ const SYS_CLONE: c_long = 56;
 #[cfg(target_arch = "aarch64")]
 const SYS_CLONE: c_long = 220;
 const FUTEX_WAIT: usize = 0;
+/// The low byte of a wait status of a process that is stopped rather than dead.
+const STOPPED: c_int = 0x7f;
 const WNOHANG: c_int = 1;
 const WSTOPPED: c_int = 2;
 const WNOWAIT: c_int = 0x0100_0000;
@@ -179,17 +181,22 @@ impl Reaped {
 
     pub fn signal(&self) -> Option<i32> {
         let signal = self.status & 0x7f;
-        (signal != 0 && signal != 0x7f).then_some(signal)
+        (signal != 0 && signal != STOPPED).then_some(signal)
     }
 }
 
 /// The next dead child, ours or adopted.
 pub fn reap() -> Option<Reaped> {
-    let mut status = 0;
-    let mut usage = Usage::default();
-    // SAFETY: the pointer is to a live value of the type that the kernel fills in.
-    let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
-    (pid > 0).then_some(Reaped { pid, status, usage })
+    loop {
+        let mut status = 0;
+        let mut usage = Usage::default();
+        // SAFETY: the pointers are to live values of the types that the kernel fills in.
+        let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
+        match pid > 0 {
+            true if status & 0xff == STOPPED => trace::let_go(pid, (status >> 8) & 0xff),
+            reaped => return reaped.then_some(Reaped { pid, status, usage }),
+        }
+    }
 }
 
 /// Waits for one child.
