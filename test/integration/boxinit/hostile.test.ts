@@ -63,6 +63,14 @@ ask()
 os.execvp("sh", ["sh", "-c", "echo executed; kill -TRAP $$"])
 `;
 
+/** Ends its first thread; another runs on. */
+const END_THE_FIRST_THREAD = `
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+print("running", flush=True)
+ctypes.CDLL(None).syscall(93 if platform.machine() == "aarch64" else 60, 0)
+`;
+
 describe.each(['oci', 'docker'])('on %s', (runtime) => {
   let stack: TestStack;
   let sandbox: Sandbox;
@@ -117,6 +125,14 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
       exitCode: 128 + 5,
       signal: 'TRAP',
     });
+    await expectWell();
+  });
+
+  test('a program whose first thread has ended is killed like any other', { timeout: LIMIT_MS }, async () => {
+    const command = ['python3', '-c', END_THE_FIRST_THREAD];
+    expect(await outcome(command, { timeoutMs: 1_000 })).toMatchObject({ stdout: 'running\n', timedOut: true });
+    const left = await outcome('grep -l "^Threads:.[2-9]" /proc/[0-9]*/status');
+    expect(left).toMatchObject({ exitCode: 1, stdout: '' });
     await expectWell();
   });
 

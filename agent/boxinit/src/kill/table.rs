@@ -13,8 +13,12 @@ pub struct Process {
     pub pid: c_int,
     pub parent: c_int,
     pub session: c_int,
+    /// None of its threads runs.
     pub dead: bool,
 }
+
+/// From the session to the number of threads.
+const FIELDS_BETWEEN: usize = 13;
 
 /// Parses the relevant fields of /proc/PID/stat. The name before them may contain anything, brackets too.
 fn parse_stat(pid: c_int, text: &[u8]) -> Option<Process> {
@@ -25,7 +29,10 @@ fn parse_stat(pid: c_int, text: &[u8]) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     fields.next()?;
     let session = fields.next()?.parse().ok()?;
-    Some(Process { pid, parent, session, dead: matches!(state, "Z" | "X" | "x") })
+    let threads: u32 = fields.nth(FIELDS_BETWEEN)?.parse().ok()?;
+    // The state is that of the first thread, which may end before the others. It counts as a thread until it is reaped.
+    let dead = matches!(state, "Z" | "X" | "x") && threads <= 1;
+    Some(Process { pid, parent, session, dead })
 }
 
 fn read(path: &str, max: u64) -> Result<Vec<u8>, i32> {
@@ -108,9 +115,18 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
-        let process = parse_stat(7, b"7 (a) S 99 (b)) R 5 7 3 0 -1 4194304").expect("parsed");
+        let text = b"7 (a) S 99 (b)) R 5 7 3 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 2 0";
+        let process = parse_stat(7, text).expect("parsed");
         assert_eq!((process.parent, process.session, process.dead), (5, 3, false));
-        assert!(parse_stat(7, b"7 (x) Z 5 7 3").expect("parsed").dead);
         assert!(parse_stat(7, b"rubbish").is_none());
+    }
+
+    #[test]
+    fn a_process_is_dead_once_all_its_threads_are() {
+        let dead = |threads| {
+            let text = format!("7 (x) Z 5 7 3 0 -1 4228364 0 0 0 0 0 0 0 0 20 0 {} 0", threads);
+            parse_stat(7, text.as_bytes()).expect("parsed").dead
+        };
+        assert_eq!([0, 1, 2].map(dead), [true, true, false]);
     }
 }
