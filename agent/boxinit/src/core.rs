@@ -62,6 +62,7 @@ pub enum Work {
     Drain(Key),
     Discard(Key),
     File(Key),
+    Reap,
 }
 
 pub struct Core {

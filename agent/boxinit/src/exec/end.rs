@@ -5,8 +5,8 @@ use crate::core::{Core, Work};
 use crate::frame;
 use crate::json::Writer;
 use crate::slab::Key;
-use crate::sys::process::Reaped;
-use crate::sys::signal;
+use crate::sys::process::{self, Reaped};
+use crate::sys::{c_int, signal};
 use crate::timers::Timer;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ const KEPT: Duration = Duration::from_millis(3_600_000);
 const MAX_KEPT_OUTPUT: usize = 512;
 /// After its leader's exit, a terminal counts as ended once it has been silent for this long.
 const SETTLE_MS: u64 = 200;
+
+/// How long the dead are reaped per turn of the loop.
+const REAPING: Duration = Duration::from_millis(5);
 
 /// How many processes of this sandbox the kernel has OOM-killed.
 #[derive(Default)]
@@ -42,16 +45,46 @@ impl OomCounter {
 }
 
 impl Execs {
-    /// A child died. Adopted orphans belong to no exec.
-    pub fn on_reaped(&mut self, core: &mut Core, reaped: &Reaped) {
-        let key = match self.by_pid.remove(&reaped.pid) {
-            Some(key) => key,
-            None => return,
-        };
+    /// Reaps for a while. Orphans may die faster than they are reaped: among thousands of children, the kernel takes
+    /// long to find a dead one.
+    pub fn reap(&mut self, core: &mut Core) {
+        let until = Instant::now() + REAPING;
+        while let Some(reaped) = process::reap() {
+            self.on_reaped(core, &reaped);
+            if Instant::now() >= until {
+                self.reap_leaders(core);
+                if !std::mem::replace(&mut self.reaps_on, true) {
+                    core.work.push_back(Work::Reap);
+                }
+                return;
+            }
+        }
+    }
+
+    pub fn reap_on(&mut self, core: &mut Core) {
+        self.reaps_on = false;
+        self.reap(core);
+    }
+
+    /// No command waits behind orphans.
+    fn reap_leaders(&mut self, core: &mut Core) {
+        let leaders: Vec<c_int> = self.by_pid.keys().copied().collect();
+        for reaped in leaders.into_iter().filter_map(process::reap_if_dead) {
+            self.on_reaped(core, &reaped);
+        }
+    }
+
+    /// Adopted orphans belong to no exec.
+    pub(super) fn on_reaped(&mut self, core: &mut Core, reaped: &Reaped) {
         let code = match (reaped.code(), reaped.signal()) {
             (Some(code), _) => code,
             (None, Some(signal)) => 128 + signal,
-            (None, None) => 255,
+            // It is not dead.
+            (None, None) => return,
+        };
+        let key = match self.by_pid.remove(&reaped.pid) {
+            Some(key) => key,
+            None => return,
         };
         let oom_now = if code == 128 + signal::SIGKILL { self.oom.read() } else { None };
         if let Some(exec) = self.table.get_mut(key) {

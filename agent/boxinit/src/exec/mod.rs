@@ -95,6 +95,8 @@ pub struct Execs {
     /// Ended but unacknowledged, oldest first. May contain stale keys.
     kept: VecDeque<Key>,
     kills: Kills,
+    /// Reaping is queued in the loop's work.
+    reaps_on: bool,
     oom: end::OomCounter,
 }
 

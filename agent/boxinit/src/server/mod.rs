@@ -171,6 +171,7 @@ impl Server {
             Work::Drain(key) => self.execs.drain(&mut self.core, key),
             Work::Discard(key) => self.execs.discard(&mut self.core, key),
             Work::File(key) => self.files.work(&mut self.core, key),
+            Work::Reap => self.execs.reap_on(&mut self.core),
         }
     }
 
@@ -182,9 +183,7 @@ impl Server {
                 *ending |= signal.from_outside || process::getpid() != 1;
             }
         });
-        while let Some(reaped) = process::reap() {
-            self.execs.on_reaped(&mut self.core, &reaped);
-        }
+        self.execs.reap(&mut self.core);
     }
 
     /// Lets the streams send, each in its turn.

@@ -185,18 +185,21 @@ impl Reaped {
     }
 }
 
-/// The next dead child, ours or adopted.
+/// The next child, ours or adopted, that is dead, or that was stopped because we traced it.
 pub fn reap() -> Option<Reaped> {
-    loop {
-        let mut status = 0;
-        let mut usage = Usage::default();
-        // SAFETY: the pointers are to live values of the types that the kernel fills in.
-        let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
-        match pid > 0 {
-            true if status & 0xff == STOPPED => trace::let_go(pid, (status >> 8) & 0xff),
-            reaped => return reaped.then_some(Reaped { pid, status, usage }),
-        }
+    reap_if_dead(-1)
+}
+
+/// The same of one child.
+pub fn reap_if_dead(pid: c_int) -> Option<Reaped> {
+    let mut status = 0;
+    let mut usage = Usage::default();
+    // SAFETY: the pointers are to live values of the types that the kernel fills in.
+    let pid = unsafe { wait4(pid, &mut status, WNOHANG, &mut usage) };
+    if pid > 0 && status & 0xff == STOPPED {
+        trace::let_go(pid, (status >> 8) & 0xff);
     }
+    (pid > 0).then_some(Reaped { pid, status, usage })
 }
 
 /// Waits for one child.
