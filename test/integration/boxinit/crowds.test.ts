@@ -1,4 +1,5 @@
 /** Crowds of processes in a sandbox: its init reaps and kills among them, and still serves everybody else. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sandbox } from '../../../src/sdk/index.ts';
 import { startStack, type TestStack } from '../../helpers/stack.ts';
@@ -18,6 +19,22 @@ const ORPHANS = `
   sleep 1000;
 `;
 
+/** Processes that have a session each, share a large environment, and wear no tag. */
+const ENVIRONMENTS = `
+import os, resource, signal, sys
+if len(sys.argv) == 1:
+    resource.setrlimit(resource.RLIMIT_STACK, (1 << 26, 1 << 26))
+    large = {f"N{number}": "x" * 130_000 for number in range(14)}
+    os.execve("/proc/self/exe", ["python3", "/tmp/crowd.py", "again"], large)
+resource.setrlimit(10, (1, 1))
+for _ in range(1500):
+    if os.fork() == 0:
+        os.setsid()
+        signal.pause()
+open("/tmp/crowded", "w").close()
+signal.pause()
+`;
+
 describe.each(['oci', 'docker'])('on %s', (runtime) => {
   let stack: TestStack;
   beforeAll(async () => {
@@ -27,6 +44,7 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
 
   async function crowded(command: string[]): Promise<Sandbox> {
     const sandbox = await stack.client.sandboxes.create({ memoryMb: 4_096, pidsLimit: 8_192 });
+    await sandbox.files.write('/tmp/crowd.py', ENVIRONMENTS);
     await sandbox.exec(command, { background: true });
     await until(() => sandbox.files.exists('/tmp/crowded'), LIMIT_MS, 'the crowd');
     return sandbox;
@@ -37,6 +55,21 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     const began = performance.now();
     for (let i = 0; i < 20; i++) expect(await sandbox.exec(['/bin/true'])).toMatchObject({ exitCode: 0 });
     expect(performance.now() - began).toBeLessThan(SOON_MS);
+    await sandbox.delete();
+  });
+
+  test('a kill among large environments delays nobody for long', { timeout: LIMIT_MS }, async () => {
+    const sandbox = await crowded(['python3', '/tmp/crowd.py']);
+    const killed = sandbox.exec('sleep 1000', { timeoutMs: 500, killGraceMs: 100 }).result;
+    let longest = 0;
+    for (let i = 0; i < 50; i++) {
+      const began = performance.now();
+      await sandbox.exec(['/bin/true']);
+      longest = Math.max(longest, performance.now() - began);
+      await sleep(20);
+    }
+    expect(await killed).toMatchObject({ timedOut: true });
+    expect(longest).toBeLessThan(1_000);
     await sandbox.delete();
   });
 });

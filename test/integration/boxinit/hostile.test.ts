@@ -71,6 +71,16 @@ print("running", flush=True)
 ctypes.CDLL(None).syscall(93 if platform.machine() == "aarch64" else 60, 0)
 `;
 
+/** Processes of one group that each live only until they have forked the next. */
+const FORK_AND_EXIT = `
+  use POSIX ();
+  $| = 1;
+  $SIG{CHLD} = $SIG{TERM} = 'IGNORE';
+  for (1 .. 8) { next if fork; while (1) { POSIX::_exit(0) if fork } }
+  print "running\n";
+  sleep 1000;
+`;
+
 describe.each(['oci', 'docker'])('on %s', (runtime) => {
   let stack: TestStack;
   let sandbox: Sandbox;
@@ -134,6 +144,16 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     const left = await outcome('grep -l "^Threads:.[2-9]" /proc/[0-9]*/status');
     expect(left).toMatchObject({ exitCode: 1, stdout: '' });
     await expectWell();
+  });
+
+  test('a kill catches what forks and exits without end', { timeout: LIMIT_MS }, async () => {
+    const command = ['perl', '-e', FORK_AND_EXIT];
+    expect(await outcome(command, { timeoutMs: 500, killGraceMs: 0 })).toMatchObject({
+      stdout: 'running\n',
+      timedOut: true,
+    });
+    const forks = await outcome('a=$(sh -c "echo \\$\\$"); sleep 0.5; echo $(($(sh -c "echo \\$\\$") - a))');
+    expect(Number((forks as ExecResult).stdout)).toBeLessThan(10);
   });
 
   test('a shell that is a FIFO, a directory, empty or gone never ran', { timeout: LIMIT_MS }, async () => {

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::kill::{self, Family, NOBODY};
 use crate::slab::Key;
 use crate::sys::c_int;
-use crate::sys::signal::{self, SIGKILL};
+use crate::sys::signal::SIGKILL;
 use crate::timers::{Timer, TimerId};
 use std::time::{Duration, Instant};
 
@@ -156,19 +156,19 @@ impl Execs {
             return Vec::new();
         }
         let mut found = kill::members(&families, &is_leader);
-        let mut gone: Vec<bool> = found.iter().map(Vec::is_empty).collect();
+        let mut gone: Vec<bool> = found.iter().map(|members| members.living.is_empty()).collect();
         let mut strict = Vec::new();
         for (at, key) in dying.iter().enumerate() {
             match killing(key) {
                 Some(killing) if killing.is_strict(now) => strict.push(at),
-                Some(killing) if !killing.asked => kill::terminate(&found[at]),
+                Some(killing) if !killing.asked => kill::terminate(&found[at].living),
                 _ => {}
             }
         }
         for (at, signal) in (dying.len()..).zip(signals) {
             match signal.number {
                 SIGKILL => strict.push(at),
-                number => kill::send(&found[at], number),
+                number => kill::send(&found[at].living, number),
             }
         }
         let doomed: Vec<Family> = strict.iter().map(|at| families[*at]).collect();
@@ -222,8 +222,8 @@ impl Execs {
             return;
         }
         for _ in 0..3 {
-            for pid in kill::members(&families, &|pid| self.by_pid.contains_key(&pid)).into_iter().flatten() {
-                signal::kill(pid, SIGKILL);
+            for members in kill::members(&families, &|pid| self.by_pid.contains_key(&pid)) {
+                kill::send(&members.living, SIGKILL);
             }
         }
     }

@@ -8,12 +8,14 @@ use crate::sys::c_int;
 use crate::sys::process;
 use crate::sys::signal::{self, SIGCONT, SIGKILL, SIGTERM};
 use std::collections::{HashMap, HashSet};
-use table::Process;
+use std::time::{Duration, Instant};
+use table::{EnvironBytes, Process};
 
 /// Tags are above this, clear of limits that have an effect.
 pub const TAGS: u64 = 1 << 62;
-/// Scans of the process table without a pause in between.
+/// Scans of the process table without a pause in between: how many, and for how long.
 const PASSES: u32 = 32;
+const LONGEST: Duration = Duration::from_millis(50);
 /// A pid that no process has.
 pub const NOBODY: c_int = -1;
 
@@ -73,6 +75,7 @@ impl<'a> Look<'a> {
             by_id.entry(family.id).or_default().push(at);
         }
         let mut carriers = vec![Vec::new(); families.len()];
+        let mut left = EnvironBytes::default();
         for (at, process) in self.processes.iter().enumerate() {
             if process.dead || (self.is_leader)(process.session) {
                 continue;
@@ -80,15 +83,15 @@ impl<'a> Look<'a> {
             let mut carried = HashSet::new();
             table::each_tag(process.pid, |tag| carried.extend(by_tag.get(&tag).into_iter().flatten()));
             if carried.len() < families.len() {
-                table::each_mark(process.pid, |id| carried.extend(by_id.get(id).into_iter().flatten()));
+                table::each_mark(process.pid, &mut left, |id| carried.extend(by_id.get(id).into_iter().flatten()));
             }
             carried.into_iter().for_each(|family: usize| carriers[family].push(at));
         }
         carriers
     }
 
-    /// The living members of a family, starting from those known to belong to it.
-    fn members(&self, leader: c_int, carriers: Vec<usize>) -> Vec<c_int> {
+    /// The members of a family, starting from those known to belong to it.
+    fn members(&self, leader: c_int, carriers: Vec<usize>) -> Members {
         let mut waiting = carriers;
         waiting.extend(self.by_pid.get(&leader));
         waiting.extend(self.by_session.get(&leader).into_iter().flatten());
@@ -112,10 +115,13 @@ impl<'a> Look<'a> {
                 }
             }
         }
-        let living = ours.into_iter().map(|at| &self.processes[at]).filter(|process| !process.dead);
-        let mut members: Vec<c_int> = living.map(|process| process.pid).collect();
-        members.sort_unstable();
-        members
+        let ours = || ours.iter().map(|at| &self.processes[*at]);
+        let mut living: Vec<c_int> = ours().filter(|process| !process.dead).map(|process| process.pid).collect();
+        living.sort_unstable();
+        // A group lies within a session.
+        let grouped = ours().filter(|process| sessions.contains(&process.session));
+        let groups = grouped.map(|process| process.group).chain([leader]).collect();
+        Members { living, groups }
     }
 
     /// Whether a session is another running command's.
@@ -124,8 +130,16 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The living members of each family, all from one scan.
-pub fn members(families: &[Family], is_leader: IsLeader) -> Vec<Vec<c_int>> {
+/// What a scan found of a family.
+#[derive(Default)]
+pub struct Members {
+    pub living: Vec<c_int>,
+    /// The process groups that are all its own.
+    groups: HashSet<c_int>,
+}
+
+/// The members of each family, all from one scan.
+pub fn members(families: &[Family], is_leader: IsLeader) -> Vec<Members> {
     let look = Look::new(is_leader);
     let carriers = look.carriers(families);
     let each = families.iter().zip(carriers);
@@ -145,22 +159,29 @@ pub fn send(members: &[c_int], number: c_int) {
 }
 
 /// Sends SIGKILL, beginning with the members `found`, until a scan finds nobody new: a killed process can no longer
-/// fork, and what it forked before is found by the next scan. Returns for each family whether the last scan found
-/// nobody.
-pub fn exterminate(families: &[Family], is_leader: IsLeader, mut found: Vec<Vec<c_int>>) -> Vec<bool> {
+/// fork, and what it forked before is found by the next scan, or by a later call if scans take long. Returns for each
+/// family whether the last scan found nobody.
+pub fn exterminate(families: &[Family], is_leader: IsLeader, mut found: Vec<Members>) -> Vec<bool> {
+    let until = Instant::now() + LONGEST;
     let mut killed = HashSet::new();
     for _ in 0..PASSES {
         let mut fresh = false;
-        for pid in found.iter().flatten() {
-            signal::kill(*pid, SIGKILL);
-            fresh |= killed.insert(*pid);
+        for members in &found {
+            // First whole groups, at once: of those that fork and exit quickly, a scan sees only some that are gone.
+            for group in members.groups.iter().filter(|group| **group != NOBODY) {
+                signal::kill(-group, SIGKILL);
+            }
+            for pid in &members.living {
+                signal::kill(*pid, SIGKILL);
+                fresh |= killed.insert(*pid);
+            }
         }
-        if !fresh {
-            // They are dying, or cannot die: the caller scans again later.
+        if !fresh || Instant::now() >= until {
+            // They are dying, or cannot die, or there are always more: the caller scans again later.
             break;
         }
-        std::thread::sleep(std::time::Duration::from_micros(200));
+        std::thread::sleep(Duration::from_micros(200));
         found = members(families, is_leader);
     }
-    found.iter().map(Vec::is_empty).collect()
+    found.iter().map(|members| members.living.is_empty()).collect()
 }

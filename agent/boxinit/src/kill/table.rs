@@ -7,11 +7,14 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 const MAX_LIMITS_BYTES: u64 = 16 * 1024;
-const MAX_ENVIRON_BYTES: u64 = 4 * 1024 * 1024;
+/// What is read of all environments in one scan, many times that of ordinary ones: thousands of processes may share one
+/// of megabytes.
+const MAX_ENVIRON_BYTES: u64 = 16 * 1024 * 1024;
 
 pub struct Process {
     pub pid: c_int,
     pub parent: c_int,
+    pub group: c_int,
     pub session: c_int,
     /// None of its threads runs.
     pub dead: bool,
@@ -27,12 +30,12 @@ fn parse_stat(pid: c_int, text: &[u8]) -> Option<Process> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    fields.next()?;
+    let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
     let threads: u32 = fields.nth(FIELDS_BETWEEN)?.parse().ok()?;
     // The state is that of the first thread, which may end before the others. It counts as a thread until it is reaped.
     let dead = matches!(state, "Z" | "X" | "x") && threads <= 1;
-    Some(Process { pid, parent, session, dead })
+    Some(Process { pid, parent, group, session, dead })
 }
 
 fn read(path: &str, max: u64) -> Result<Vec<u8>, i32> {
@@ -59,10 +62,22 @@ pub fn read_all() -> Vec<Process> {
     processes
 }
 
+/// How much may still be read of environments.
+pub struct EnvironBytes(u64);
+
+impl Default for EnvironBytes {
+    fn default() -> EnvironBytes {
+        EnvironBytes(MAX_ENVIRON_BYTES)
+    }
+}
+
 /// The command ids in its environment.
-pub fn each_mark(pid: c_int, mut take: impl FnMut(&[u8])) {
+pub fn each_mark(pid: c_int, left: &mut EnvironBytes, mut take: impl FnMut(&[u8])) {
+    if left.0 == 0 {
+        return;
+    }
     let path = format!("/proc/{}/environ", pid);
-    let environ = match read(&path, MAX_ENVIRON_BYTES) {
+    let environ = match read(&path, left.0) {
         Err(EACCES) | Err(crate::sys::EPERM) => {
             // Another user's: the kernel shows it to that user only.
             let owner = match std::fs::metadata(format!("/proc/{}", pid)) {
@@ -70,11 +85,13 @@ pub fn each_mark(pid: c_int, mut take: impl FnMut(&[u8])) {
                 Err(_) => return,
             };
             let _identity = BorrowedIdentity::of(owner.uid(), owner.gid());
-            read(&path, MAX_ENVIRON_BYTES)
+            read(&path, left.0)
         }
         other => other,
-    };
-    for entry in environ.unwrap_or_default().split(|byte| *byte == 0) {
+    }
+    .unwrap_or_default();
+    left.0 -= environ.len() as u64;
+    for entry in environ.split(|byte| *byte == 0) {
         if let Some(id) = entry.strip_prefix(MARKER).and_then(|rest| rest.strip_prefix(b"=")) {
             take(id);
         }
@@ -117,7 +134,7 @@ mod tests {
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let text = b"7 (a) S 99 (b)) R 5 7 3 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 2 0";
         let process = parse_stat(7, text).expect("parsed");
-        assert_eq!((process.parent, process.session, process.dead), (5, 3, false));
+        assert_eq!((process.parent, process.group, process.session, process.dead), (5, 7, 3, false));
         assert!(parse_stat(7, b"rubbish").is_none());
     }
 
