@@ -71,6 +71,15 @@ print("running", flush=True)
 ctypes.CDLL(None).syscall(93 if platform.machine() == "aarch64" else 60, 0)
 `;
 
+/** Traces the process whose pid appears in a file, and never looks at it again. */
+const TRACE_AND_FORGET = `
+import ctypes, os, time
+while not os.path.exists("/tmp/pid"): time.sleep(0.01)
+assert ctypes.CDLL(None).ptrace(0x4206, int(open("/tmp/pid").read()), 0, 0) == 0
+open("/tmp/traced", "w").close()
+time.sleep(1000)
+`;
+
 /** Processes of one group that each live only until they have forked the next. */
 const FORK_AND_EXIT = `
   use POSIX ();
@@ -143,6 +152,14 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     expect(await outcome(command, { timeoutMs: 1_000 })).toMatchObject({ stdout: 'running\n', timedOut: true });
     const left = await outcome('grep -l "^Threads:.[2-9]" /proc/[0-9]*/status');
     expect(left).toMatchObject({ exitCode: 1, stdout: '' });
+    await expectWell();
+  });
+
+  test('a command whose dead leader is kept by its tracer ends by its time limit', { timeout: LIMIT_MS }, async () => {
+    await sandbox.exec(['python3', '-c', TRACE_AND_FORGET], { background: true });
+    const command = 'echo $$ >/tmp/new; mv /tmp/new /tmp/pid; exec sleep 1000';
+    expect(await outcome(command, { timeoutMs: 2_000, killGraceMs: 100 })).toMatchObject({ timedOut: true });
+    expect(await sandbox.files.exists('/tmp/traced')).toBe(true);
     await expectWell();
   });
 

@@ -5,8 +5,8 @@ use super::Execs;
 use crate::core::Core;
 use crate::kill::{self, Family, NOBODY};
 use crate::slab::Key;
-use crate::sys::c_int;
 use crate::sys::signal::SIGKILL;
+use crate::sys::{c_int, process};
 use crate::timers::{Timer, TimerId};
 use std::time::{Duration, Instant};
 
@@ -127,12 +127,16 @@ impl Execs {
         }
         let mut next = None;
         for (key, gone) in dying.into_iter().zip(gone) {
+            let leader = self.table.get(key).filter(|exec| gone && exec.exit.is_none()).map(|exec| exec.pid);
+            if let Some(reaped) = leader.and_then(process::reap_if_dead) {
+                self.on_reaped(core, &reaped);
+            }
             match self.after_round(key, gone, began) {
                 Some(kill_at) => {
                     self.kills.dying.push(key);
                     next = Some(kill_at.min(next.unwrap_or(kill_at)));
                 }
-                None => self.end_kill(core, key, gone),
+                None => self.end_kill(core, key),
             }
         }
         if let Some(kill_at) = next {
@@ -182,7 +186,10 @@ impl Execs {
     /// Returns when a further round is needed, at the end of the grace period at the latest; None if there is nothing
     /// left to wait for.
     fn after_round(&mut self, key: Key, gone: bool, began: Instant) -> Option<Instant> {
-        let killing = self.table.get_mut(key)?.killing.as_mut()?;
+        let exec = self.table.get_mut(key)?;
+        // A dead leader that cannot be reaped is traced by someone who does not wait for it.
+        let gone = gone && exec.exit.is_some();
+        let killing = exec.killing.as_mut()?;
         let strict = killing.is_strict(began);
         killing.asked = true;
         if strict && killing.give_up.is_none() {
@@ -197,14 +204,14 @@ impl Execs {
         }
     }
 
-    fn end_kill(&mut self, core: &mut Core, key: Key, gone: bool) {
+    fn end_kill(&mut self, core: &mut Core, key: Key) {
         let exec = match self.table.get_mut(key) {
             Some(exec) => exec,
             None => return,
         };
         exec.killing = None;
-        if !gone && exec.exit.is_none() {
-            // The leader hangs in the kernel. It counts as dead.
+        if exec.exit.is_none() {
+            // The leader hangs in the kernel, or in the hands of its tracer. It counts as dead.
             self.by_pid.remove(&exec.pid);
             exec.end(core, 128 + SIGKILL, Some(SIGKILL), None);
             return self.leader_gone(core, key);
