@@ -139,3 +139,19 @@ fn nothing_past_the_output_counted_in_a_list_can_be_attached_to() {
     let stream = agent.attach(&id, 300_001, 0);
     assert_eq!(agent.finish(stream).refusal(), "invalid_request");
 }
+
+#[test]
+fn output_taken_by_another_process_is_not_waited_for() {
+    let mut agent = Agent::start();
+    agent.auto_credit = false;
+    let sign = agent.directory.join("taken");
+    let thief = "sleep 0.5; dd if=/proc/self/fd/1 of=/dev/null bs=1000 count=1; : >$SIGN; exec sleep 100";
+    let script = format!("SIGN={}; head -c 300000 /dev/zero; ({}) 2>/dev/null & exit 3", sign.display(), thief);
+    let stream = agent.open(&exec_as(&unique("x"), &script, ""));
+    let mut outcome = Outcome::default();
+    fill_window(&mut agent, stream, &mut outcome);
+    support::wait_for(|| sign.exists());
+    let outcome = read_on(&mut agent, stream, outcome);
+    assert_eq!((outcome.code(), outcome.stdout().len()), (3, 300_000 - 1_000));
+    assert_eq!(outcome.exit().uint("stdoutBytes"), Some(300_000 - 1_000));
+}

@@ -127,8 +127,8 @@ impl Output {
                     *remaining -= count.min(*remaining);
                 }
                 // A short read means the pipe is empty, and the next write is a new event. After a hang-up there is no
-                // next event; a terminal returns as much as it likes.
-                if count < asked && !self.terminal && !self.hung_up {
+                // next event; a terminal returns as much as it likes; and what the leader left is read until none is.
+                if count < asked && !self.terminal && !self.hung_up && self.remaining.is_none() {
                     self.readable = false;
                 }
                 if count >= BULK_BYTES && !self.enlarged && !self.terminal {
@@ -139,6 +139,10 @@ impl Output {
             }
             Err(EAGAIN) => {
                 self.readable = false;
+                // Another process has read from the pipe, and so there is less than the leader left.
+                if let (Some(remaining), false) = (&mut self.remaining, self.terminal) {
+                    *remaining = 0;
+                }
                 0
             }
             Err(_) => {
