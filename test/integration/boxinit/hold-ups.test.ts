@@ -38,6 +38,21 @@ open("/tmp/holding", "w").close()
 time.sleep(600)
 `;
 
+/** A lease too, and more locks than the kernel can list in a minute. */
+const LOCKSMITH = `
+import fcntl, os, resource, signal, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+with open("/tmp/leased", "wb") as copy: copy.write(open("/bin/true", "rb").read())
+os.chmod("/tmp/leased", 0o755)
+fcntl.fcntl(os.open("/tmp/leased", os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+for number in range(600):
+    fd = os.open(f"/dev/shm/{number}", os.O_CREAT | os.O_RDWR)
+    for at in range(2000, 0, -2): fcntl.lockf(fd, fcntl.LOCK_EX, 1, at)
+open("/tmp/holding", "w").close()
+time.sleep(600)
+`;
+
 describe.each(['oci', 'docker'])('on %s', (runtime) => {
   let stack: TestStack;
   beforeAll(async () => {
@@ -46,7 +61,7 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
   afterAll(() => stack?.stop(), LIMIT_MS);
 
   async function sandboxWith(script: string, sign: string): Promise<Sandbox> {
-    const sandbox = await stack.client.sandboxes.create({ memoryMb: 128 });
+    const sandbox = await stack.client.sandboxes.create({ memoryMb: 1_024 });
     await sandbox.exec(['python3', '-c', script], { background: true });
     await until(async () => await sandbox.files.exists(sign), LIMIT_MS, 'the hostile program to be ready');
     return sandbox;
@@ -60,6 +75,16 @@ describe.each(['oci', 'docker'])('on %s', (runtime) => {
     );
     expect((await sandbox.exec('echo other')).stdout).toBe('other\n');
     for (const outcome of await Promise.all(held)) expect(outcome).toMatchObject({ code: 'exec_permission_denied' });
+    expect(performance.now() - began).toBeLessThan(SOON_MS);
+    await sandbox.delete();
+  });
+
+  test('a lease is recognised among any number of locks', { timeout: LIMIT_MS }, async () => {
+    const sandbox = await sandboxWith(LOCKSMITH, '/tmp/holding');
+    const began = performance.now();
+    for (let i = 0; i < 5; i++) {
+      await expect(sandbox.exec(['/tmp/leased']).result).rejects.toMatchObject({ code: 'exec_permission_denied' });
+    }
     expect(performance.now() - began).toBeLessThan(SOON_MS);
     await sandbox.delete();
   });

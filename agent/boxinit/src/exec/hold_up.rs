@@ -2,6 +2,8 @@
 //! file to execute. boxinit serves nothing else meanwhile, so it must not wait long.
 
 use crate::sys::{c_int, process, signal};
+use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
@@ -72,8 +74,31 @@ fn reason(pid: c_int) -> Option<HoldUp> {
     if process::is_stopped(pid) {
         return Some(HoldUp::Stopped);
     }
-    let locks = std::fs::read("/proc/locks").ok()?;
-    lease_is_broken(&locks).then_some(HoldUp::Leased)
+    let (locks, all) = locks_within(LOOK)?;
+    (lease_is_broken(&locks) || (!all && sleeps(pid))).then_some(HoldUp::Leased)
+}
+
+/// As much of the kernel's list of locks as can be read in this time, and whether that is all: the kernel goes through
+/// the list from its start for each page of it, so hundreds of thousands of locks take it minutes.
+fn locks_within(limit: Duration) -> Option<(Vec<u8>, bool)> {
+    let until = Instant::now() + limit;
+    let mut file = File::open("/proc/locks").ok()?;
+    let mut locks = Vec::new();
+    let mut page = [0; 4096];
+    while Instant::now() < until {
+        match file.read(&mut page).ok()? {
+            0 => return Some((locks, true)),
+            count => locks.extend_from_slice(&page[..count]),
+        }
+    }
+    Some((locks, false))
+}
+
+/// Whether it waits for something other than a disk. On its way to a program, that is a lease.
+fn sleeps(pid: c_int) -> bool {
+    let stat = std::fs::read(format!("/proc/{}/stat", pid)).unwrap_or_default();
+    let name_end = stat.iter().rposition(|byte| *byte == b')');
+    name_end.map_or(false, |at| stat[at + 1..].starts_with(b" S"))
 }
 
 /// Whether someone is waiting for a lease to be released: only leases visible here are listed, so it is the sandbox's
