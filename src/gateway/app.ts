@@ -2,12 +2,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { PerTurn } from '../lib/per-turn.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { newRequestId } from '../protocol/ids.ts';
 import { MAX_JSON_BODY_BYTES } from '../protocol/limits.ts';
 import type { GatewayConfig } from './config.ts';
 import { registerDoor, type Door } from './doors/door.ts';
+import { paceBursts } from './http/bursts.ts';
 import { createErrorHandler, sendError, translate } from './http/errors.ts';
 import { answerExpectations } from './http/expectations.ts';
 import { assertOneHost, INCOMPLETE } from './http/headers.ts';
@@ -26,8 +26,6 @@ import type { Services } from './services.ts';
 const KEEP_ALIVE_MS = 610_000;
 const HEADERS_TIMEOUT_MS = 60_000;
 const MAX_PARAM_LENGTH = 300;
-/** Calls of a kind that comes in bursts: each takes a good part of a millisecond. */
-const BURST_PER_TURN = 8;
 
 export async function buildApp(
   services: Services,
@@ -42,6 +40,7 @@ export async function buildApp(
     return sendError(reply, new ServiceError('not_found', `there is no ${request.method} ${path}`), request.id);
   });
   addHooks(app, services);
+  paceBursts(app);
   addProbes(app, services);
   for (const door of doors) await registerDoor(app, door, services, config);
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -98,7 +97,6 @@ function noSchemas(): never {
 
 /** Hooks for every call, through any door. */
 function addHooks(app: FastifyInstance, { lifecycle, unknownIds, metrics, sandboxes, ports }: Services): void {
-  const turns = new PerTurn(BURST_PER_TURN);
   app.addHook('onRequest', (request, reply, next) => {
     noteRequest(request.raw);
     reply.header('x-request-id', request.id);
@@ -115,11 +113,6 @@ function addHooks(app: FastifyInstance, { lifecycle, unknownIds, metrics, sandbo
     const { overview = false } = request.routeOptions.config;
     if (overview && reply.statusCode < 300 && !sandboxes.isSure) reply.header(INCOMPLETE, 'true');
     next(null, payload);
-  });
-  // Before the body is read: what follows is most of the work.
-  app.addHook('preParsing', (request, _reply, payload, next) => {
-    if (request.routeOptions.config.bursts !== true) return next(null, payload);
-    void turns.next().then(() => next(null, payload));
   });
   app.addHook('preHandler', (request, _reply, next) => {
     const { id } = (request.params ?? {}) as { id?: unknown };

@@ -12,8 +12,6 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Its answers cover all sandboxes or nodes, and are marked while this gateway may not know all of them. */
     overview?: boolean;
-    /** Called by hundreds at once: only a few calls are begun per turn of the event loop, and others come in between. */
-    bursts?: boolean;
   }
 }
 
@@ -47,7 +45,7 @@ export interface RouteSpec<P = unknown, Q = unknown, B = unknown> {
   admin?: boolean;
   /** Answers about all sandboxes or nodes: see `FastifyContextConfig`. */
   overview?: boolean;
-  /** See `FastifyContextConfig`. */
+  /** Called by hundreds at once: see `paceBursts`. */
   bursts?: boolean;
   answers: Record<number, AnswerSpec>;
 }
