@@ -16,6 +16,16 @@ class FakeEngine {
     return new DockerImages(this as unknown as Docker, { inUse: () => this.used, log: silent });
   }
 
+  /** `image:1` has been pulled. */
+  async withImage(): Promise<DockerImages> {
+    const images = this.images();
+    const pulled = images.ensure('image:1', {});
+    await this.pulling(1);
+    this.finish(this.pulls[0]!);
+    await pulled;
+    return images;
+  }
+
   finish(pull: PassThrough): void {
     this.#here = true;
     pull.end('{"status":"Downloaded"}\n');
@@ -117,11 +127,7 @@ test('a refresh lets the engine ask the registry; every spelling of a name that 
 
 test('a refresh that fails leaves the image; a digest is not asked for again', async () => {
   const engine = new FakeEngine();
-  const images = engine.images();
-  const first = images.ensure('image:1', {});
-  await engine.pulling(1);
-  engine.finish(engine.pulls[0]!);
-  await first;
+  const images = await engine.withImage();
   const fails = images.refresh('image:1', {});
   await engine.pulling(2);
   engine.pulls[1]!.end('{"error":"dial tcp: connection refused"}\n');
@@ -133,11 +139,7 @@ test('a refresh that fails leaves the image; a digest is not asked for again', a
 
 test('an image that was removed is known by no spelling of its name any more', async () => {
   const engine = new FakeEngine();
-  const images = engine.images();
-  const first = images.ensure('image:1', {});
-  await engine.pulling(1);
-  engine.finish(engine.pulls[0]!);
-  await first;
+  const images = await engine.withImage();
   await images.ensure('docker.io/library/image:1', {});
   await images.remove('image:1');
   expect(images.get('image:1')).toBeUndefined();
@@ -148,11 +150,7 @@ test('an image that was removed is known by no spelling of its name any more', a
 test('an image that a container uses is not removed, and stays known', async () => {
   const engine = new FakeEngine();
   engine.used.add('sha256:1');
-  const images = engine.images();
-  const first = images.ensure('image:1', {});
-  await engine.pulling(1);
-  engine.finish(engine.pulls[0]!);
-  await first;
+  const images = await engine.withImage();
   await expect(images.remove('image:1')).rejects.toMatchObject({ code: 'invalid_request' });
   expect(images.get('image:1')?.id).toBe('sha256:1');
 });
@@ -160,11 +158,7 @@ test('an image that a container uses is not removed, and stays known', async () 
 test('the refusal to remove an image speaks of warm containers too, which no sandbox uses', async () => {
   const engine = new FakeEngine();
   engine.used.add('sha256:1');
-  const images = engine.images();
-  const first = images.ensure('image:1', {});
-  await engine.pulling(1);
-  engine.finish(engine.pulls[0]!);
-  await first;
+  const images = await engine.withImage();
   await expect(images.remove('image:1')).rejects.toThrow(/warm container of the pool/);
 });
 
