@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import type { LaunchOptions } from '../runtime.ts';
 import type { Box, Boxes } from './boxes.ts';
-import { makeGroup } from './cgroup-tree.ts';
+import { makeGroupInside } from './cgroup-tree.ts';
 import { ETC_FILES } from './etc-files.ts';
 import { identify } from './pids.ts';
 import { Nursery, type NurseryDeps } from './nursery.ts';
@@ -89,7 +89,7 @@ export class NurseryBlanks implements BlankMaker {
     const { id, token, socketDir } = options;
     const cgroup = `${nursery.group}/${id}`;
     // Created here, not by the blank: an abandoned blank finds its group removed and cannot enter one.
-    makeGroup(tree, cgroup);
+    await makeGroupInside(tree, cgroup);
     const process = identify(
       await nursery.fork(id, {
         socket: place.inside(join(socketDir, 'agent.sock')),

@@ -1,7 +1,7 @@
 /** Writes limits to a cgroup's files, and reads them back. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Limits } from '../runtime.ts';
 import { isGone, type CgroupTree } from './cgroup-tree.ts';
 
@@ -13,41 +13,45 @@ const MIN_QUOTA_US = 1_000;
 /** Errors from a kernel that was built or booted without a limit. */
 const MISSING: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTSUP']);
 
-/** Synchronous: a few writes that only set numbers in the kernel, on the create path. */
-export function writeLimits(tree: CgroupTree, path: string, limits: Limits): void {
+/**
+ * Synchronous: a few writes that only set numbers in the kernel, on the create path.
+ * @param set the limits that the group has, if known: only what differs from them is written
+ */
+export function writeLimits(tree: CgroupTree, path: string, limits: Limits, set?: Limits): void {
   const { memory, cpu, pids } = groupsOf(tree, path);
-  const bytes = String(limits.memoryMb * MEBIBYTE);
-  const quota = String(Math.max(MIN_QUOTA_US, Math.round(limits.cpus * CPU_PERIOD_US)));
-  if (tree.version === 2) {
-    writeFileSync(join(memory, 'memory.max'), bytes);
-    writeIfThere(join(memory, 'memory.swap.max'), '0');
-    writeFileSync(join(cpu, 'cpu.max'), `${quota} ${CPU_PERIOD_US}`);
-  } else {
-    writeMemoryV1(memory, bytes);
-    // v1 counts socket memory separately, and only with this limit; without it, one sandbox could use up the node's
-    // memory for all sockets.
-    writeIfThere(join(memory, 'memory.kmem.tcp.limit_in_bytes'), bytes);
-    writeFileSync(join(cpu, 'cpu.cfs_quota_us'), quota);
+  if (limits.memoryMb !== set?.memoryMb) writeMemory(tree, memory, String(limits.memoryMb * MEBIBYTE));
+  if (limits.cpus !== set?.cpus) {
+    const quota = String(Math.max(MIN_QUOTA_US, Math.round(limits.cpus * CPU_PERIOD_US)));
+    if (tree.version === 2) writeFileSync(join(cpu, 'cpu.max'), `${quota} ${CPU_PERIOD_US}`);
+    else writeFileSync(join(cpu, 'cpu.cfs_quota_us'), quota);
   }
-  writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
+  if (limits.pidsLimit !== set?.pidsLimit) writeFileSync(join(pids, 'pids.max'), String(limits.pidsLimit));
 }
 
-/** Whether two limits mean the same for a cgroup. The disk is not limited by cgroups. */
-export const sameLimits = (a: Limits, b: Limits): boolean =>
-  a.cpus === b.cpus && a.memoryMb === b.memoryMb && a.pidsLimit === b.pidsLimit;
+function writeMemory(tree: CgroupTree, group: string, bytes: string): void {
+  if (tree.version === 2) {
+    writeFileSync(join(group, 'memory.max'), bytes);
+    writeIfThere(tree, join(group, 'memory.swap.max'), '0');
+    return;
+  }
+  writeMemoryV1(tree, group, bytes);
+  // v1 counts socket memory separately, and only with this limit; without it, one sandbox could use up the node's
+  // memory for all sockets.
+  writeIfThere(tree, join(group, 'memory.kmem.tcp.limit_in_bytes'), bytes);
+}
 
 /**
  * The limit including swap must never be below the one without, so the order of writes depends on the current values.
  */
-function writeMemoryV1(group: string, bytes: string): void {
+function writeMemoryV1(tree: CgroupTree, group: string, bytes: string): void {
   const limit = join(group, 'memory.limit_in_bytes');
   const withSwap = join(group, 'memory.memsw.limit_in_bytes');
   try {
-    writeIfThere(withSwap, bytes);
+    writeIfThere(tree, withSwap, bytes);
     writeFileSync(limit, bytes);
   } catch {
     writeFileSync(limit, bytes);
-    writeIfThere(withSwap, bytes);
+    writeIfThere(tree, withSwap, bytes);
   }
 }
 
@@ -81,14 +85,22 @@ function groupsOf(tree: CgroupTree, path: string): Record<'memory' | 'cpu' | 'pi
   return { memory: join(memory, path), cpu: join(cpu, path), pids: join(pids, path) };
 }
 
+/** Names of files that the kernel lacks: a failed write for each group would cost more than those that succeed. */
+const missing = new WeakMap<CgroupTree, Set<string>>();
+
 /**
  * For files that a kernel may lack.
  * @throws if the file exists and cannot be written: the group would have no such limit.
  */
-function writeIfThere(file: string, text: string): void {
+function writeIfThere(tree: CgroupTree, file: string, text: string): void {
+  let names = missing.get(tree);
+  if (names === undefined) missing.set(tree, (names = new Set()));
+  if (names.has(basename(file))) return;
   try {
     writeFileSync(file, text, { flag: 'r+' });
   } catch (error) {
     if (!MISSING.has((error as NodeJS.ErrnoException).code)) throw error;
+    // Unless it is the group that is missing.
+    if (existsSync(dirname(file))) names.add(basename(file));
   }
 }

@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ServiceError } from '../../../src/protocol/errors.ts';
-import { readLimits, readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
+import { readLimits, readOomKills, writeLimits } from './cgroup-limits.ts';
 import {
   findCgroups,
   groupsBelow,
@@ -81,6 +81,28 @@ describe('cgroup v2', () => {
     expect(readLimits(tree(), 'box')).toEqual({ cpus: 1.5, memoryMb: 128, pidsLimit: 77 });
   });
 
+  test('every limit that a group does not have yet is written, and no other', () => {
+    const changes = { memoryMb: 129, cpus: 2, pidsLimit: 78, diskMb: 8 };
+    const files = { memoryMb: ['memory.max'], cpus: ['cpu.max'], pidsLimit: ['pids.max'], diskMb: [] };
+    for (const name of ['memoryMb', 'cpus', 'pidsLimit', 'diskMb'] as const) {
+      mkdirSync(join(root, name));
+      writeLimits(tree(), name, { ...limits, [name]: changes[name] }, limits);
+      expect(readdirSync(join(root, name))).toEqual(files[name]);
+    }
+  });
+
+  test('what a kernel lacks is looked for once, but not in a group that is gone', () => {
+    const kernel = tree();
+    const swap = (group: string): string => join(root, group, 'memory.swap.max');
+    // Writing to a directory as a file fails, and so does writing to a file of no directory.
+    expect(() => writeLimits(kernel, 'gone', limits)).toThrow('ENOENT');
+    for (const group of ['with', 'without', 'unseen']) mkdirSync(join(root, group));
+    for (const group of ['with', 'unseen']) mkdirSync(swap(group));
+    expect(() => writeLimits(kernel, 'with', limits)).toThrow('EISDIR');
+    writeLimits(kernel, 'without', limits);
+    writeLimits(kernel, 'unseen', limits);
+  });
+
   test('a kernel without swap accounting has no swap limit, and a limit that cannot be set is an error', () => {
     mkdirSync(join(root, 'box'));
     writeLimits(tree(), 'box', limits);
@@ -145,14 +167,6 @@ describe('cgroup v2', () => {
     expect(() => makeRoom(root)).toThrow(/cannot be divided/);
     expect(readFileSync(join(root, 'init', 'cgroup.procs'), 'utf8')).toBe('12');
   });
-});
-
-test('limits of a group are equal only if all its numbers are; the disk does not count', () => {
-  const limits = { cpus: 1, memoryMb: 64, diskMb: null, pidsLimit: 33 };
-  expect(sameLimits(limits, { ...limits, diskMb: 8 })).toBe(true);
-  for (const other of [{ cpus: 2 }, { memoryMb: 65 }, { pidsLimit: 34 }]) {
-    expect(sameLimits(limits, { ...limits, ...other })).toBe(false);
-  }
 });
 
 describe('cgroup v1', () => {

@@ -1,5 +1,6 @@
 /** This machine's cgroups: the hierarchies of v1, or the single one of v2. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ServiceError } from '../../../src/protocol/errors.ts';
 import { pathIn } from './mount-table.ts';
@@ -115,7 +116,7 @@ function hasControllers(point: string): boolean {
 /** Creates a group and its parents. In v2, each parent passes its controllers down. */
 export function makeGroup(tree: CgroupTree, path: string): void {
   if (tree.version === 1) {
-    for (const root of new Set(Object.values(tree.controllers))) mkdirSync(join(root, path), { recursive: true });
+    for (const root of rootsOf(tree)) mkdirSync(join(root, path), { recursive: true });
     return;
   }
   const root = tree.controllers.memory;
@@ -127,6 +128,19 @@ export function makeGroup(tree: CgroupTree, path: string): void {
     if (!existsSync(group)) mkdirSync(group, { recursive: true });
   }
 }
+
+/**
+ * Creates a group whose parent was made by `makeGroup`, and in v2 passes its controllers down. In the thread pool: while
+ * many groups are made or removed, the kernel takes up to a millisecond for each.
+ * @throws Error from the file system, once nothing more is being created.
+ */
+export async function makeGroupInside(tree: CgroupTree, path: string): Promise<void> {
+  const made = await Promise.allSettled(rootsOf(tree).map((root) => mkdir(join(root, path))));
+  for (const each of made) if (each.status === 'rejected') throw each.reason;
+}
+
+/** Where groups with limits are made. */
+const rootsOf = (tree: CgroupTree): string[] => [...new Set(Object.values(tree.controllers))];
 
 /** Fails in a group that has processes; writing the limits then shows what is missing. */
 function enable(group: string): void {

@@ -10,7 +10,7 @@ import type { ClaimOptions, Container, ContainerRuntime, LaunchOptions, Limits }
 import type { BlankMaker } from './blanks.ts';
 import { possibleGroups, removeAgentGroups } from './box-groups.ts';
 import type { Box, Boxes } from './boxes.ts';
-import { readOomKills, sameLimits, writeLimits } from './cgroup-limits.ts';
+import { readOomKills, writeLimits } from './cgroup-limits.ts';
 import type { CgroupTree } from './cgroup-tree.ts';
 import { ClaimTimeout } from './claim-timeout.ts';
 import type { Disks } from './disk.ts';
@@ -142,11 +142,12 @@ export class OciRuntime implements ContainerRuntime {
     if (limits.diskMb !== null) await disks.release(box.id);
   }
 
-  /** Writes the limits, unless they equal those that blanks are made with, as for most sandboxes. */
+  /** Writes the limits that differ from those that blanks are made with; for most sandboxes, none or one. */
   #holdTo(box: Box, limits: Limits): void {
-    if (box.limits !== null && sameLimits(box.limits, limits)) return;
+    const set = box.limits ?? undefined;
+    // Should one fail, it is not known which were written.
     box.limits = null;
-    writeLimits(this.#deps.tree, box.cgroup, limits);
+    writeLimits(this.#deps.tree, box.cgroup, limits, set);
     box.limits = limits;
   }
 
