@@ -12,7 +12,7 @@ import type { AgentConfig } from './config.ts';
 import { Jobs } from './jobs/jobs.ts';
 import { ImageList } from './link/image-list.ts';
 import { clearIncoming } from './link/image-ops.ts';
-import { CREATES_PER_TURN, openOp } from './link/ops.ts';
+import { BEGUN_PER_TURN, openOp } from './link/ops.ts';
 import { serveMetrics } from './link/metrics-server.ts';
 import { serveNode, type NodeServer } from './link/server.ts';
 import { AgentMetrics } from './metrics.ts';
@@ -125,7 +125,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     overdue: () => background(sandboxes.endAll('node_drained', DRAINED), 'ending what a drain has left', log),
   });
   const images = new ImageList(runtime.images, reportChanged, log);
-  const creates = new PerTurn(CREATES_PER_TURN);
+  const turns = new PerTurn(BEGUN_PER_TURN);
   await spreadSubdirectories([homes.root, jobs.directory], log);
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, jobs, log }, stopping.signal);
   intake.begin();
@@ -141,7 +141,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     onStream: (stream) =>
       openOp(stream, {
         sandboxes,
-        creates,
+        turns,
         jobs,
         runtime,
         log,

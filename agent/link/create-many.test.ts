@@ -74,6 +74,20 @@ test('over the link: a call behind a burst of creates is answered before the las
   expect(answered.indexOf('call')).toBeLessThan(50);
 });
 
+test('over the link: a call behind a burst of deletes is answered before the last of them', async () => {
+  await using h = await Harness.fake();
+  const ids = Array.from({ length: 100 }, (_, i) => `sbx-burst-${i}`);
+  await h.client.call({ op: 'createMany', groups: [{ spec: newSpec(), ids }] });
+  const answered: string[] = [];
+  const deletes = ids.map((sandbox) =>
+    h.client.call({ op: 'delete', sandbox, reason: 'deleted' }).then(() => answered.push('delete')),
+  );
+  const call = h.client.call({ op: 'images' }).then(() => answered.push('call'));
+  await Promise.all([...deletes, call]);
+  expect(answered.indexOf('call')).toBeLessThan(50);
+  expect(h.agent.sandboxes.list().every(({ status }) => status === 'TERMINATED')).toBe(true);
+});
+
 test('over the link: a node that fills up midway accepts what fits, and those run', async () => {
   await using h = await Harness.fake({}, { MILLIBOX_MAX_SANDBOXES: '5' });
   const ids = Array.from({ length: 8 }, (_, i) => `sbx-many-${i}`);

@@ -22,14 +22,15 @@ import { relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
 
 /**
- * Creates begun per turn of the event loop. Each writes two files synchronously, and hundreds may arrive in one chunk:
- * calls of running sandboxes must not wait for the last of them.
+ * Creates and deletes begun per turn of the event loop. Each writes files synchronously, and hundreds may arrive in one
+ * chunk: calls of running sandboxes must not wait for the last of them.
  */
-export const CREATES_PER_TURN = 8;
+export const BEGUN_PER_TURN = 8;
 
 interface OpsDeps {
   sandboxes: Sandboxes;
-  creates: PerTurn;
+  /** Of creates and deletes alike: they are begun in the order in which they came. */
+  turns: PerTurn;
   jobs: Jobs;
   runtime: ContainerRuntime;
   feed: FeedSource;
@@ -70,23 +71,27 @@ export function openOp(stream: MuxStream, deps: OpsDeps): StreamHandler {
 }
 
 const OPENERS: Record<string, Opener> = {
-  create: (stream, { sandboxes, creates }) => {
+  create: (stream, { sandboxes, turns }) => {
     const { spec } = parse(Asked.create, stream.request);
-    if (creates.now()) return answer(stream, sandboxes.create(spec).record);
+    if (turns.now()) return answer(stream, sandboxes.create(spec).record);
     return later(stream, async () => {
-      await creates.next();
+      await turns.next();
       // Its gateway may have learned from the next link that it is not here, and sent it elsewhere.
       if (stream.closed) throw new ServiceError('cancelled');
       return { ...sandboxes.create(spec).record };
     });
   },
-  createMany: (stream, { sandboxes, creates }) => {
+  createMany: (stream, { sandboxes, turns }) => {
     const { groups } = parse(Asked.createMany, stream.request);
-    return later(stream, async () => ({ ...(await createMany(sandboxes, groups, creates, () => !stream.closed)) }));
+    return later(stream, async () => ({ ...(await createMany(sandboxes, groups, turns, () => !stream.closed)) }));
   },
-  delete: (stream, { sandboxes }) => {
+  delete: (stream, { sandboxes, turns }) => {
     const { sandbox, reason, message } = parse(Asked.delete, stream.request);
-    return answer(stream, sandboxes.delete(sandbox, reason, message));
+    if (turns.now()) return answer(stream, sandboxes.delete(sandbox, reason, message));
+    return later(stream, async () => {
+      await turns.next();
+      return { ...sandboxes.delete(sandbox, reason, message) };
+    });
   },
   extend: (stream, { sandboxes }) => {
     const { sandbox, expiresAtMs, sentAtMs } = parse(Asked.extend, stream.request);

@@ -89,6 +89,7 @@ export function sandboxRoutes({ sandboxes }: Services): Route[] {
         id: 'deleteSandbox',
         summary: 'End a sandbox. Wins over a create that is still in progress',
         params: SandboxPath,
+        bursts: true,
         answers: { 200: { description: 'The ended sandbox', schema: Sandbox } },
       },
       ({ tenant, params }) => sandboxes.delete(tenant, params.id),

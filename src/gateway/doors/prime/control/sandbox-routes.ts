@@ -45,7 +45,12 @@ export function sandboxRoutes({ services, config, tokens }: PrimeContext): Contr
       '/sandbox/:id',
       async ({ tenant, params }) => toPrime(await running(tenant, idOf(params), config.holdStatusMs)),
     ],
-    ['DELETE', '/sandbox/:id', async ({ tenant, params }) => toPrime(await sandboxes.delete(tenant, idOf(params)))],
+    [
+      'DELETE',
+      '/sandbox/:id',
+      async ({ tenant, params }) => toPrime(await sandboxes.delete(tenant, idOf(params))),
+      { bursts: true },
+    ],
     [
       'GET',
       '/sandbox/:id/logs',
