@@ -53,7 +53,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   const reportChanged = (): void => reportListeners.tell({ soon: false });
   const homes = new ContainerHomes(config.dataDir);
   const launcher = new Launcher(runtime, homes, log);
-  const store = new RecordStore(config.dataDir, log);
+  const store = new RecordStore(config.dataDir, (id) => homes.spareFile(id), log);
   const capacity = new Capacity({ ...config, maxDiskMb: runtime.maxDiskMb }, () =>
     reportListeners.tell({ soon: true }),
   );

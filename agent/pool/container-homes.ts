@@ -66,6 +66,12 @@ export class ContainerHomes {
     await mkdir(home, { mode: 0o711 });
     await mkdir(this.socketDir(meta.id), { mode: 0o711 });
     await writeFile(this.#metaFile(meta.id), `${JSON.stringify(meta)}\n`, { mode: 0o600, flag: 'wx' });
+    await writeFile(this.spareFile(meta.id), '', { mode: 0o600, flag: 'wx' });
+  }
+
+  /** An empty file, which becomes the record of the container's sandbox. Missing once it has. */
+  spareFile(id: string): string {
+    return path.join(this.root, id, 'spare');
   }
 
   /**

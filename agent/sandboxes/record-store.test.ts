@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -22,6 +23,9 @@ let dir: string;
 beforeEach(() => void (dir = mkdtempSync(path.join(tmpdir(), 'mbx-'))));
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
+const spareOf = (containerId: string): string => path.join(dir, `${containerId}-spare`);
+const newStore = (): RecordStore => new RecordStore(dir, spareOf, silent);
+
 function stored(): StoredSandbox {
   const spec = newSpec({ secrets: { KEY: 'hidden' } });
   return {
@@ -42,11 +46,11 @@ const running = (each: StoredSandbox): StoredSandbox => ({
 });
 
 test('the latest change counts, and everything else is as first recorded', () => {
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   const first = stored();
   store.save(first);
   store.save(running(first));
-  expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+  expect(newStore().load()).toEqual([running(first)]);
   expect(statSync(fileOf(first)).mode & 0o777).toBe(0o600);
 });
 
@@ -55,28 +59,40 @@ test('a record of an earlier agent, which noted less, is taken over', () => {
   const each = { ...earlier, usedUntilMs, oomKills };
   mkdirSync(path.dirname(fileOf(each)), { recursive: true });
   writeFileSync(fileOf(each), `${JSON.stringify(earlier)}\n`);
-  expect(new RecordStore(dir, silent).load()).toEqual([each]);
+  expect(newStore().load()).toEqual([each]);
+});
+
+test('the first record of a sandbox that has its container is its spare file, if there is one', () => {
+  const store = newStore();
+  const [first, second] = [running(stored()), running(stored())];
+  writeFileSync(spareOf('mbx-1'), '', { mode: 0o600 });
+  const { ino } = statSync(spareOf('mbx-1'));
+  for (const each of [first, second]) store.save(each);
+  expect(statSync(fileOf(first)).ino).toBe(ino);
+  expect(existsSync(spareOf('mbx-1'))).toBe(false);
+  store.save({ ...first, containerId: 'mbx-2' });
+  expect(new Set(newStore().load())).toEqual(new Set([{ ...first, containerId: 'mbx-2' }, second]));
 });
 
 test('a change half-written when the agent died never happened', () => {
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   const first = stored();
   store.save(first);
   const change = JSON.stringify(running(first));
   for (const length of [1, 20, change.length]) {
     appendFileSync(fileOf(first), change.slice(0, length));
-    const next = new RecordStore(dir, silent);
+    const next = newStore();
     expect(next.load()).toEqual([first]);
     next.save(first);
   }
-  const last = new RecordStore(dir, silent);
+  const last = newStore();
   last.load();
   last.save(running(first));
-  expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+  expect(newStore().load()).toEqual([running(first)]);
 });
 
 test('a line truncated by a full disk corrupts none that follow', () => {
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   const first = stored();
   store.save(first);
   const line = JSON.stringify(running(first));
@@ -85,19 +101,19 @@ test('a line truncated by a full disk corrupts none that follow', () => {
   expect(() => store.save(running(first))).toThrow('ENOSPC');
   renameSync(`${fileOf(first)}.kept`, fileOf(first));
   appendFileSync(fileOf(first), line.slice(0, 30));
-  expect(new RecordStore(dir, silent).load()).toEqual([first]);
+  expect(newStore().load()).toEqual([first]);
   store.save(running(first));
-  expect(new RecordStore(dir, silent).load()).toEqual([running(first)]);
+  expect(newStore().load()).toEqual([running(first)]);
 });
 
 test('an unreadable record is left as it is, and counts once it can be read', () => {
   const [lost, other] = [stored(), stored()];
-  const before = new RecordStore(dir, silent);
+  const before = newStore();
   for (const each of [lost, other]) before.save(each);
   renameSync(fileOf(lost), `${fileOf(lost)}.kept`);
   // Makes reading fail, even for root.
   mkdirSync(fileOf(lost));
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   expect(store.load()).toEqual([other]);
   expect([...store.left.keys()]).toEqual([lost.record.id]);
   expect(() => store.save(lost)).toThrow('kept for the next one');
@@ -108,14 +124,14 @@ test('an unreadable record is left as it is, and counts once it can be read', ()
 });
 
 test('a file does not grow without bound', () => {
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   const first = stored();
   for (let i = 0; i < 1_000; i += 1) store.save(first);
   expect(readFileSync(fileOf(first), 'utf8').split('\n').length).toBeLessThan(80);
 });
 
 test('a sealed record holds no secret, and one removed meanwhile stays removed', async () => {
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   const [kept, removed] = [stored(), stored()];
   for (const each of [kept, removed]) {
     store.save(each);
@@ -129,18 +145,18 @@ test('a sealed record holds no secret, and one removed meanwhile stays removed',
 });
 
 test('a seal that the disk refuses leaves nothing beside the record', async () => {
-  const store = new RecordStore(dir, silent);
+  const store = newStore();
   const each = stored();
   store.save(each);
   symlinkSync('/dev/full', `${fileOf(each)}.new`);
   store.seal(each);
   const names = (): string[] => readdirSync(path.join(dir, 'sandboxes'));
   await until('what was begun is gone', () => names().length === 1);
-  expect(new RecordStore(dir, silent).load()).toEqual([each]);
+  expect(newStore().load()).toEqual([each]);
 });
 
 test('an id that would leave the directory is refused', () => {
   const bad = stored();
   bad.record = { ...bad.record, id: '../../etc/cron' };
-  expect(() => new RecordStore(dir, silent).save(bad)).toThrow('no file name');
+  expect(() => newStore().save(bad)).toThrow('no file name');
 });

@@ -3,13 +3,13 @@
  * change: an append costs a few microseconds, a rename over a file makes ext4 write it out (docs/adr/0003). Holds
  * secrets: mode 0600.
  */
-import { appendFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
-import { readIfThereSync, writeWholeSync } from '../../src/lib/whole-file.ts';
+import { isMissing, readIfThereSync, writeWholeSync } from '../../src/lib/whole-file.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import { StoredImage } from '../pool/container-homes.ts';
@@ -38,13 +38,16 @@ const MAX_CHANGES = 64;
 export class RecordStore {
   readonly dataDir: string;
   readonly #dir: string;
+  readonly #spareOf: (containerId: string) => string;
   readonly #log: Logger;
   /** Lines per file. A file that this agent did not write counts as full, so it is rewritten at its next change. */
   readonly #lines = new Map<string, number>();
   readonly #left = new Map<string, unknown>();
 
-  constructor(dataDir: string, log: Logger) {
+  /** @param spareOf path of an empty file that becomes the first record of the container's sandbox, if it exists */
+  constructor(dataDir: string, spareOf: (containerId: string) => string, log: Logger) {
     this.dataDir = dataDir;
+    this.#spareOf = spareOf;
     this.#dir = path.join(dataDir, 'sandboxes');
     this.#log = log;
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
@@ -66,7 +69,7 @@ export class RecordStore {
         appendFileSync(file, `${JSON.stringify({ record, containerId, image, usedUntilMs, oomKills })}\n`);
         this.#lines.set(id, lines + 1);
       } else {
-        writeWholeSync(file, whole(stored));
+        if (lines > 0 || !this.#saveInSpare(file, stored)) writeWholeSync(file, whole(stored));
         this.#lines.set(id, 1);
       }
     } catch (error) {
@@ -75,6 +78,20 @@ export class RecordStore {
       rmSync(`${file}.new`, { force: true });
       throw error;
     }
+  }
+
+  /** False if the container has no spare file. @throws Error of the file system. */
+  #saveInSpare(file: string, stored: StoredSandbox): boolean {
+    if (stored.containerId === null) return false;
+    const spare = this.#spareOf(stored.containerId);
+    try {
+      writeFileSync(spare, whole(stored), { flag: 'r+' });
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw error;
+    }
+    renameSync(spare, file);
+    return true;
   }
 
   /** After the last `save` of a sandbox: rewrites the file without its secrets, asynchronously. */
