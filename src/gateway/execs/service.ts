@@ -237,6 +237,13 @@ export class ExecService {
       const waiter = this.#waiters.join(id, options.signal);
       try {
         return await idempotency.run(call, () => admitted(id, waiter.signal), waiter.signal);
+      } catch (error) {
+        const isCancelled = error instanceof ServiceError && error.code === 'cancelled';
+        if (!isCancelled || waiter.signal.aborted || options.signal?.aborted) throw error;
+        // This caller came while the command of those before it was being killed, and has not given up itself.
+        throw new ServiceError('interrupted', 'earlier callers with this key gave up, and the command was killed', {
+          cause: error,
+        });
       } finally {
         waiter.leave();
       }
