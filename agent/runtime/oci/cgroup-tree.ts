@@ -130,11 +130,13 @@ export function makeGroup(tree: CgroupTree, path: string): void {
 }
 
 /**
- * Creates a group whose parent was made by `makeGroup`, and in v2 passes its controllers down. In the thread pool: while
- * many groups are made or removed, the kernel takes up to a millisecond for each.
+ * Creates a group inside an existing one. In v1 in the thread pool: there are several to make, and while many are made or
+ * removed, the kernel takes up to a millisecond for each.
  * @throws Error from the file system, once nothing more is being created.
  */
 export async function makeGroupInside(tree: CgroupTree, path: string): Promise<void> {
+  // The parent may pass no controllers down yet.
+  if (tree.version === 2) return makeGroup(tree, path);
   const made = await Promise.allSettled(rootsOf(tree).map((root) => mkdir(join(root, path))));
   for (const each of made) if (each.status === 'rejected') throw each.reason;
 }
