@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openOciRuntime } from '../../../agent/runtime/oci/open.ts';
 import type { RuntimeConfig } from '../../../agent/runtime/select.ts';
 import { Bench } from '../../../agent/runtime/contract/subject.ts';
+import { until } from '../../../agent/testing/harness.ts';
 import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
 import { ociConfig, ociSubject } from './subject.ts';
 
@@ -83,7 +84,8 @@ test("a data directory that cannot hold an overlay's upper dir", async () => {
     const { code, message } = await refusal(config(dataDir));
     expect(code).toBe('not_supported');
     expect(message).toContain('cannot be mounted');
-    expect(leftProcesses(dataDir, family)).toEqual([]);
+    // A process that was told to end may take a moment.
+    await until('its processes to end', () => leftProcesses(dataDir, family).length === 0);
     expect(leftMounts(`${dataDir}/`)).toEqual([]);
   } finally {
     await run('umount', ['--lazy', dataDir]);
