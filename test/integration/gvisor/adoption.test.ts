@@ -1,5 +1,5 @@
 /** What a later agent of the same directory finds of gVisor's containers, and what it cleans up. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { ContainerHomes } from '../../../agent/pool/container-homes.ts';
 import { Launcher } from '../../../agent/pool/launcher.ts';
 import { Bench, LIMITS, run } from '../../../agent/runtime/contract/subject.ts';
@@ -35,6 +35,6 @@ test("a later agent talks to an earlier one's boxinit, and can destroy it with e
   await until(async () => (await leftLoopDevices(dataDir)).length === 0, LIMIT_MS, 'the loop device to go');
   expect(leftMounts(dataDir)).toEqual([]);
   // The helper that removes directories has been killed, and may be seen a moment longer.
-  await until(() => leftProcesses(dataDir, family).length === 0, LIMIT_MS, 'the last process to go');
+  await vi.waitFor(() => expect(leftProcesses(dataDir, family)).toEqual([]), { timeout: LIMIT_MS });
   expect(leftGroups([dataDir])).toEqual([]);
 });

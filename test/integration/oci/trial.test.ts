@@ -4,15 +4,16 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openOciRuntime } from '../../../agent/runtime/oci/open.ts';
 import type { RuntimeConfig } from '../../../agent/runtime/select.ts';
 import { Bench } from '../../../agent/runtime/contract/subject.ts';
-import { until } from '../../../agent/testing/harness.ts';
 import { leftMounts, leftProcesses, ownFamily } from '../../helpers/leftovers.ts';
 import { ociConfig, ociSubject } from './subject.ts';
 
 const run = promisify(execFile);
+/** Bounds a hang. */
+const LIMIT_MS = 20_000;
 
 let home: string;
 beforeEach(() => {
@@ -85,7 +86,7 @@ test("a data directory that cannot hold an overlay's upper dir", async () => {
     expect(code).toBe('not_supported');
     expect(message).toContain('cannot be mounted');
     // A process that was told to end may take a moment.
-    await until('its processes to end', () => leftProcesses(dataDir, family).length === 0);
+    await vi.waitFor(() => expect(leftProcesses(dataDir, family)).toEqual([]), { timeout: LIMIT_MS });
     expect(leftMounts(`${dataDir}/`)).toEqual([]);
   } finally {
     await run('umount', ['--lazy', dataDir]);
