@@ -73,12 +73,10 @@ export function openOp(stream: MuxStream, deps: OpsDeps): StreamHandler {
 const OPENERS: Record<string, Opener> = {
   create: (stream, { sandboxes, turns }) => {
     const { spec } = parse(Asked.create, stream.request);
-    if (turns.now()) return answer(stream, sandboxes.create(spec).record);
-    return later(stream, async () => {
-      await turns.next();
+    return inTurn(stream, turns, () => {
       // Its gateway may have learned from the next link that it is not here, and sent it elsewhere.
       if (stream.closed) throw new ServiceError('cancelled');
-      return { ...sandboxes.create(spec).record };
+      return sandboxes.create(spec).record;
     });
   },
   createMany: (stream, { sandboxes, turns }) => {
@@ -87,11 +85,7 @@ const OPENERS: Record<string, Opener> = {
   },
   delete: (stream, { sandboxes, turns }) => {
     const { sandbox, reason, message } = parse(Asked.delete, stream.request);
-    if (turns.now()) return answer(stream, sandboxes.delete(sandbox, reason, message));
-    return later(stream, async () => {
-      await turns.next();
-      return { ...sandboxes.delete(sandbox, reason, message) };
-    });
+    return inTurn(stream, turns, () => sandboxes.delete(sandbox, reason, message));
   },
   extend: (stream, { sandboxes }) => {
     const { sandbox, expiresAtMs, sentAtMs } = parse(Asked.extend, stream.request);
@@ -173,6 +167,15 @@ function answer(stream: MuxStream, message: object): StreamHandler {
     stream.end();
   });
   return {};
+}
+
+/** Does the work and answers: at once, or in a later turn of the event loop. */
+function inTurn(stream: MuxStream, turns: PerTurn, work: () => object): StreamHandler {
+  if (turns.now()) return answer(stream, work());
+  return later(stream, async () => {
+    await turns.next();
+    return { ...work() };
+  });
 }
 
 /** Answers when `work` is done. */

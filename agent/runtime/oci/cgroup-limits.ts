@@ -86,15 +86,15 @@ function groupsOf(tree: CgroupTree, path: string): Record<'memory' | 'cpu' | 'pi
 }
 
 /** Names of files that the kernel lacks: a failed write for each group would cost more than those that succeed. */
-const missing = new WeakMap<CgroupTree, Set<string>>();
+const absentFiles = new WeakMap<CgroupTree, Set<string>>();
 
 /**
  * For files that a kernel may lack.
  * @throws if the file exists and cannot be written: the group would have no such limit.
  */
 function writeIfThere(tree: CgroupTree, file: string, text: string): void {
-  let names = missing.get(tree);
-  if (names === undefined) missing.set(tree, (names = new Set()));
+  let names = absentFiles.get(tree);
+  if (names === undefined) absentFiles.set(tree, (names = new Set()));
   if (names.has(basename(file))) return;
   try {
     writeFileSync(file, text, { flag: 'r+' });
