@@ -1,6 +1,7 @@
 /** The agent as a process: one per node. */
 import { pino } from 'pino';
 import { isMain } from '../src/lib/is-main.ts';
+import { listenProblem } from '../src/lib/listen-problem.ts';
 import { exitOnUncaught } from '../src/lib/uncaught.ts';
 import { startAgent } from './agent.ts';
 import { loadConfig } from './config.ts';
@@ -48,7 +49,9 @@ if (isMain(import.meta.url)) {
     await main(process.env, stop.signal);
     process.exit(0);
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
+    const text =
+      listenProblem(error, 'MILLIBOX_AGENT_LISTEN') ?? (error instanceof Error ? error.message : String(error));
+    process.stderr.write(`millibox agent: ${text}\n`);
     process.exit(1);
   }
 }

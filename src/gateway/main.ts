@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { isMain } from '../lib/is-main.ts';
+import { listenProblem } from '../lib/listen-problem.ts';
 import type { Logger } from '../lib/logger.ts';
 import { exitOnUncaught } from '../lib/uncaught.ts';
 import { dialNode } from '../mux/index.ts';
@@ -91,6 +92,11 @@ export async function main(env: Record<string, string | undefined>, signal: Abor
   log.info({}, 'gateway has stopped');
 }
 
+function reasonOf(error: unknown): string {
+  if (error instanceof ConfigError) return error.message;
+  return listenProblem(error, 'MILLIBOX_LISTEN') ?? String((error as Error)?.stack ?? error);
+}
+
 function run(): void {
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
@@ -98,9 +104,7 @@ function run(): void {
     // Everything was closed in order; exit even if a stray handle is left.
     () => process.exit(0),
     (error: unknown) => {
-      process.stderr.write(
-        `millibox gateway: ${error instanceof ConfigError ? error.message : String((error as Error)?.stack ?? error)}\n`,
-      );
+      process.stderr.write(`millibox gateway: ${reasonOf(error)}\n`);
       process.exit(1);
     },
   );
