@@ -4,7 +4,8 @@ import { expect, test } from 'vitest';
 import { freePort as freeTestPort } from '../../../test/helpers/ports.ts';
 import { freePort, inTheWay, isFree } from './ports.ts';
 
-const HOST = '127.0.0.1';
+/** A loopback address of this test's own: at 127.0.0.1 tests that run beside it could take its ports. */
+const HOST = '127.0.20.1';
 
 /** Two adjacent ports that are free and were never given out, next to a port of this worker. */
 async function freePair(): Promise<{ first: number; last: number }> {
