@@ -48,8 +48,9 @@ export const load: Scenario = {
 };
 
 /**
- * The first sandbox of an image waits for the image, its first programs for the disk, and the first thousands of calls
- * of a process for its compiler: none of that belongs to the load, and whichever phase came first would pay for it.
+ * The first sandbox of an image waits for the image, its first programs for the disk, and the first thousands of
+ * commands of a process for its compiler: none of that belongs to the load, and whichever phase came first would pay
+ * for it.
  */
 async function warmUp(
   { client, image, url, apiKey }: Target,

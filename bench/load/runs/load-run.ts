@@ -12,6 +12,8 @@ export interface Measured {
   phases: Record<string, Phase>;
   /** The series of each phase that are plotted. */
   drawn: readonly string[];
+  /** The phases that are plotted, the first of them also over time. Absent: all. */
+  drawnPhases?: readonly string[];
   ratios: Record<string, number | null>;
 }
 

@@ -90,8 +90,13 @@ function cpuShare(phases: readonly Phase[]): number | null {
   );
 }
 
-function drawnTimes({ phases, drawn }: Measured): Named[] {
-  const entries = Object.entries(phases);
+function plottedPhases({ phases, drawnPhases = Object.keys(phases) }: Measured): [string, Phase][] {
+  return Object.entries(phases).filter(([name]) => drawnPhases.includes(name));
+}
+
+function drawnTimes(measured: Measured): Named[] {
+  const { drawn } = measured;
+  const entries = plottedPhases(measured);
   return entries.flatMap(([phaseName, { recording }], i) =>
     drawn.map((name) => ({
       name: entries.length > 1 ? `${name}, ${phaseName}` : name,
@@ -102,10 +107,12 @@ function drawnTimes({ phases, drawn }: Measured): Named[] {
   );
 }
 
-function drawnSeconds({ phases, drawn }: Measured): TimelineSeries[] {
+function drawnSeconds(measured: Measured): TimelineSeries[] {
   // Each phase begins at zero: only the first is plotted over time.
-  const [first] = Object.values(phases);
-  return first === undefined ? [] : drawn.map((name) => ({ name, seconds: first.recording.series(name).seconds }));
+  const [, first] = plottedPhases(measured)[0] ?? [];
+  return first === undefined
+    ? []
+    : measured.drawn.map((name) => ({ name, seconds: first.recording.series(name).seconds }));
 }
 
 function detailOf({ phases, drawn }: Measured): Record<string, unknown> {
