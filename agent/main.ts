@@ -51,7 +51,7 @@ if (isMain(import.meta.url)) {
   } catch (error) {
     const text =
       listenProblem(error, 'MILLIBOX_AGENT_LISTEN') ?? (error instanceof Error ? error.message : String(error));
-    process.stderr.write(`millibox agent: ${text}\n`);
+    process.stderr.write(`${text}\n`);
     process.exit(1);
   }
 }
