@@ -1,6 +1,7 @@
 /** The gateway as a process: `node src/gateway/main.ts`, configured by its environment (config.ts). */
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
+import { hostPort } from '../lib/host-port.ts';
 import { isMain } from '../lib/is-main.ts';
 import { listenProblem } from '../lib/listen-problem.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -40,12 +41,11 @@ export async function startGateway(config: GatewayConfig, log: Logger): Promise<
   });
   const address = app.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
-  const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
   // From now on the other gateway on this port takes the new connections.
   if (config.reusePort) services.lifecycle.onDrain(() => app.server.close());
   let stopped: Promise<void> | null = null;
   return {
-    url: `http://${host}:${port}`,
+    url: `http://${hostPort(config.listen.host, port)}`,
     replaceTenants: (next) => services.replaceTenants(next),
     stop: () =>
       (stopped ??= (async () => {

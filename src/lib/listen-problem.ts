@@ -1,4 +1,5 @@
 /** Why a server cannot listen where its settings say, in words for who starts it. */
+import { hostPort } from './host-port.ts';
 
 const REASONS: Record<string, string> = {
   EADDRINUSE: 'another process listens there',
@@ -14,7 +15,6 @@ export function listenProblem(error: unknown, setting: string): string | undefin
   if (!(error instanceof Error)) return undefined;
   const { syscall, code = '', address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
   if (syscall !== 'listen' || address === undefined) return undefined;
-  const where =
-    port === undefined || port < 0 ? address : `${address.includes(':') ? `[${address}]` : address}:${port}`;
+  const where = port === undefined || port < 0 ? address : hostPort(address, port);
   return `cannot listen on ${where}: ${REASONS[code] ?? code} (set by ${setting})`;
 }

@@ -1,6 +1,7 @@
 /** The parts of a service on one machine: where their files are and the environment of each. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { hostPort } from '../../lib/host-port.ts';
 import { builtBoxinit, packageRoot } from '../../lib/own-package.ts';
 import { MAX_DATA_DIR_BYTES } from '../../lib/socket-path.ts';
 import { NODE_SOCKET } from '../../protocol/node.ts';
@@ -64,7 +65,7 @@ export interface GatewayPart {
 
 export function gatewayEnvironment(part: GatewayPart): Record<string, string> {
   return {
-    MILLIBOX_LISTEN: `${part.host.includes(':') ? `[${part.host}]` : part.host}:${part.port}`,
+    MILLIBOX_LISTEN: hostPort(part.host, part.port),
     MILLIBOX_NODES: part.agents.map((agent) => `${agent.node}=${nodeUrl(agent)}`).join(','),
     MILLIBOX_NODE_SECRET_FILE: part.secretFile,
     MILLIBOX_API_KEY_FILE: part.apiKeyFile,

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { request } from 'undici';
 import { sleep } from '../../lib/deadline.ts';
 import { inheritedEnvironment, setupImage } from '../config.ts';
+import { hostPort } from '../../lib/host-port.ts';
 import { makeDirectory } from '../../lib/make-directory.ts';
 import { Operator, type NodeView } from '../io/operator.ts';
 import { Child } from './child.ts';
@@ -193,5 +194,5 @@ async function assertFree(port: number, host: string): Promise<void> {
 /** Where clients on this machine find a server that listens there. */
 function urlOf(host: string, port: number): string {
   const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  return `http://${shown.includes(':') ? `[${shown}]` : shown}:${port}`;
+  return `http://${hostPort(shown, port)}`;
 }

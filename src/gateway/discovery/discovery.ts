@@ -1,4 +1,5 @@
 /** The source of the list of nodes. */
+import { hostPort } from '../../lib/host-port.ts';
 import type { NodeAddress } from '../config.ts';
 import type { Standing } from '../nodes/node.ts';
 
@@ -29,5 +30,4 @@ export interface Discovery {
 export const keyOf = (node: NodeAddress): string => node.id ?? node.url;
 
 /** `ws://host:port`, for a host name or an address of either family. */
-export const nodeUrl = (host: string, port: number): string =>
-  `ws://${host.includes(':') ? `[${host}]` : host}:${port}`;
+export const nodeUrl = (host: string, port: number): string => `ws://${hostPort(host, port)}`;

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { KubeModel } from '../../../src/gateway/discovery/testing/kube-model.ts';
+import { hostPort } from '../../../src/lib/host-port.ts';
 import { makeCertificates } from './certificates.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 
@@ -49,7 +50,7 @@ export class ApiServer implements AsyncDisposable {
   }
 
   get url(): string {
-    return `https://${this.#host.includes(':') ? `[${this.#host}]` : this.#host}:${this.#port}`;
+    return `https://${hostPort(this.#host, this.#port)}`;
   }
 
   /** A kubeconfig that authenticates by a token in a file, or by a certificate. */
