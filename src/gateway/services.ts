@@ -1,12 +1,14 @@
 /** Builds the services that all doors share, and connects them. */
 import type { Logger } from '../lib/logger.ts';
 import { background } from '../lib/background.ts';
+import type { PerTurn } from '../lib/per-turn.ts';
 import { createAuth, type Auth } from './auth/auth.ts';
 import type { GatewayConfig, NodeAddress } from './config.ts';
 import { DEFAULT_DISCOVERY_CONFIG } from './discovery/config.ts';
 import { createDiscovery } from './discovery/create.ts';
 import { RegistrySync } from './discovery/registry-sync.ts';
 import { ExecService } from './execs/service.ts';
+import { createBursts } from './http/bursts.ts';
 import { FileService } from './files/service.ts';
 import { MemoryIdempotencyStore } from './idempotency/memory-store.ts';
 import { ImageService } from './images/service.ts';
@@ -41,6 +43,8 @@ export interface Services {
   readonly lifecycle: Lifecycle;
   readonly metrics: Metrics;
   readonly unknownIds: UnknownIds;
+  /** The turns of calls that come in bursts. */
+  readonly bursts: PerTurn;
   readonly log: Logger;
 }
 
@@ -164,6 +168,7 @@ export function startServices(
     lifecycle,
     metrics,
     unknownIds,
+    bursts: createBursts(),
     log,
     registry,
     shared,

@@ -8,5 +8,12 @@ export const CLIENT_PATH = '/v1/ws';
 export const CLIENT_SUBPROTOCOL = 'millibox.v1';
 export const CLIENT_GENERATION = 1;
 
+/** In the HELLO of a gateway. */
+export type GatewayHello = {
+  generation: number;
+  /** It takes creates and deletes as streams. Absent: only over HTTP. */
+  calls?: true;
+};
+
 /** Where a gateway listens by default, on loopback. */
 export const GATEWAY_PORT = 8700;

@@ -1,5 +1,6 @@
 /** The client, the entry point of the SDK. */
 import { DETACHED_GRACE_MS } from '../protocol/limits.ts';
+import { callStreams } from './call-streams.ts';
 import { loadConfig } from './config.ts';
 import { Creates } from './creates.ts';
 import { Connection, webSocketDial, type Dial } from './connection.ts';
@@ -57,14 +58,15 @@ export class Millibox implements AsyncDisposable {
     const endpoints = new Endpoints(config.urls);
     this.url = endpoints.current;
     const { patienceMs } = options;
-    const http = (): HttpClient => new HttpClient({ ...config, endpoints, patienceMs });
-    this.#http = http();
-    this.#creates = new Creates({ http: this.#http, undoing: http() });
+    const plain = { ...config, endpoints, patienceMs };
+    const undoing = new HttpClient(plain);
     this.#connection = new Connection({
-      dial: options.dial ?? webSocketDial(this.#http.headers),
+      dial: options.dial ?? webSocketDial(undoing.headers),
       endpoints,
       patienceMs,
     });
+    this.#http = new HttpClient({ ...plain, streams: callStreams(this.#connection) });
+    this.#creates = new Creates({ http: this.#http, undoing });
     const resumeMs = options.resumeMs ?? DETACHED_GRACE_MS;
     this.sandboxes = new Sandboxes({ http: this.#http, connection: this.#connection, resumeMs }, this.#creates);
   }

@@ -1,6 +1,6 @@
 /** The client's one WebSocket: dialled when first needed, shared by all streams, redialled when it is lost. */
-import { asError, orAbort, sleep } from '../lib/deadline.ts';
-import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL } from '../protocol/client.ts';
+import { asError, orAbort, resolvesWithin, sleep } from '../lib/deadline.ts';
+import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL, type GatewayHello } from '../protocol/client.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import {
   UpgradeRefused,
@@ -18,6 +18,9 @@ import { pauseMs, refusal } from './http.ts';
 import { Outage, isLoopback, patienceOf, unreachable } from './outage.ts';
 
 const DIAL_DEADLINE_MS = 10_000;
+/** How long a call that can also be made over HTTP waits for a link, and how long after a failure it asks for none. */
+const CALLS_WAIT_MS = 2_000;
+const CALLS_REST_MS = 30_000;
 
 /** Opens a transport to the gateway at this URL. Tests pass their own. */
 export type Dial = (signal: AbortSignal, url: string) => Promise<Transport>;
@@ -68,6 +71,16 @@ interface Link {
   transport: Transport;
   /** No more streams are opened on it. */
   draining: boolean;
+  /** Resolves with the gateway's HELLO; to null if the link ends before that. */
+  greeted: Promise<Partial<GatewayHello> | null>;
+  /** Its HELLO, once it has arrived. */
+  hello: Partial<GatewayHello> | null;
+}
+
+/** A dial in progress. */
+interface Attempt {
+  url: string;
+  link: Promise<Link>;
 }
 
 export class Connection {
@@ -75,9 +88,27 @@ export class Connection {
   readonly #closing = new AbortController();
   #link: Link | null = null;
   #dialling: Promise<Link> | null = null;
+  #attempt: Attempt | null = null;
+  /** When calls may next try to get a link to a gateway. */
+  readonly #callsRestUntil = new Map<string, number>();
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
+  }
+
+  /**
+   * Whether there is a link to this gateway on which creates and deletes can be opened. Dials it if there is none, but
+   * waits only a moment, and not again soon after a failure: such calls can also be made over HTTP. Never rejects.
+   */
+  async takesCalls(url: string): Promise<boolean> {
+    if (this.#link === null || this.#link.hello === null) {
+      const now = performance.now();
+      if (this.#closing.signal.aborted || now < (this.#callsRestUntil.get(url) ?? 0)) return false;
+      const greeted = this.#attemptAt(url).then((link) => link.greeted);
+      await resolvesWithin(greeted, CALLS_WAIT_MS).catch(() => undefined);
+      if (!this.#link?.hello) this.#callsRestUntil.set(url, now + CALLS_REST_MS);
+    }
+    return this.#link?.url === url && this.#link.hello?.calls === true;
   }
 
   /** Opens a stream at once if the link is up, so that an exec awaits nothing. @returns whether it did. */
@@ -138,16 +169,14 @@ export class Connection {
   }
 
   async #dial(): Promise<Link> {
-    const { dial, endpoints, patienceMs } = this.#options;
+    const { endpoints, patienceMs } = this.#options;
     const signal = this.#closing.signal;
     const outage = new Outage(patienceOf(patienceMs), endpoints);
     for (let tries = 1; ;) {
       const url = endpoints.current;
       try {
         if (signal.aborted) throw asError(signal.reason);
-        const transport = await dial(signal, url);
-        endpoints.answered = true;
-        return this.#start(transport, url);
+        return await this.#attemptAt(url);
       } catch (error) {
         if (signal.aborted) throw asError(signal.reason);
         if (error instanceof UpgradeRefused) endpoints.answered = true;
@@ -163,8 +192,24 @@ export class Connection {
     }
   }
 
+  /** Dials once, or waits for the dial in progress: there is one link at most. */
+  async #attemptAt(url: string): Promise<Link> {
+    while (this.#attempt !== null && this.#attempt.url !== url) await this.#attempt.link.catch(() => undefined);
+    if (this.#link !== null && !this.#link.mux.closed) return this.#link;
+    this.#attempt ??= { url, link: this.#dialOnce(url).finally(() => (this.#attempt = null)) };
+    return await this.#attempt.link;
+  }
+
+  async #dialOnce(url: string): Promise<Link> {
+    const { dial, endpoints } = this.#options;
+    const transport = await dial(this.#closing.signal, url);
+    endpoints.answered = true;
+    return this.#start(transport, url);
+  }
+
   #start(transport: Transport, url: string): Link {
     const { endpoints } = this.#options;
+    const greeted = Promise.withResolvers<Partial<GatewayHello> | null>();
     const mux = createMux({
       transport,
       role: 'dialler',
@@ -173,18 +218,21 @@ export class Connection {
         if (hello['generation'] !== CLIENT_GENERATION) {
           throw new ServiceError('not_supported', 'the gateway speaks another generation of the protocol');
         }
+        link.hello = hello;
+        greeted.resolve(hello);
       },
       onGoaway: () => {
         endpoints.failed(url);
         this.#drain(link);
       },
       onClose: (error) => {
+        greeted.resolve(null);
         // Lost, not closed by us: the next gateway is tried first.
         if (error !== null && !link.draining) endpoints.failed(url);
         if (this.#link === link) this.#link = null;
       },
     });
-    const link: Link = { url, mux, transport, draining: false };
+    const link: Link = { url, mux, transport, draining: false, greeted: greeted.promise, hello: null };
     this.#link = link;
     this.#idle(link);
     return link;

@@ -5,11 +5,14 @@
 import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
 import { resolvesWithin } from '../lib/deadline.ts';
+import type { Json } from '../mux/index.ts';
 import type { ErrorCode, ServiceError } from '../protocol/errors.ts';
 import type { Call, CallOptions, HttpClient } from './http.ts';
 
 interface Create extends CallOptions {
-  body: unknown;
+  body: Json;
+  /** Of one sandbox, not of a batch. */
+  single: boolean;
   /** Absent: one of its own. Under a key that the caller knows, the same call again gets what was made: nothing is undone. */
   key: string | undefined;
   /** As for `HttpClient.json`. */
@@ -68,9 +71,10 @@ export class Creates {
     await this.#options.undoing.close();
   }
 
-  async #post({ body, key, ...options }: Create): Promise<unknown> {
+  async #post({ body, single, key, ...options }: Create): Promise<unknown> {
     const headers = { 'idempotency-key': key ?? randomUUID() };
-    const call = { method: 'POST', path: PATH, body, headers, idempotent: true } as const;
+    const open = single ? { op: 'create', key: headers['idempotency-key'], ...body } : undefined;
+    const call = { method: 'POST', path: PATH, body, headers, open, idempotent: true } as const;
     // Of this try, and of those before it.
     let [sent, unsure] = [false, false];
     const failed = ({ code }: ServiceError): void => {

@@ -1,11 +1,13 @@
 /** The REST client: JSON and raw bytes over pooled connections, with deadlines and retries. */
 import { Readable } from 'node:stream';
 import type { Agent, Dispatcher, request as Request } from 'undici';
+import type { Json } from '../mux/index.ts';
 import { jitteredBackoffMs } from '../lib/backoff.ts';
 import { asError, Linked, orAbort, sleep } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import { encodeName } from '../protocol/names.ts';
 import { MAX_ANSWER_BYTES, parsed, readError, readBody } from './answer-body.ts';
+import type { CallStreams } from './call-streams.ts';
 import { doubtAddress, type ClientConfig } from './config.ts';
 import type { Endpoints } from './endpoints.ts';
 import { Outage, isUnconnected, patienceOf, unreachable } from './outage.ts';
@@ -25,6 +27,8 @@ export interface Call extends CallOptions {
   path: string;
   query?: Query | undefined;
   body?: unknown;
+  /** The same call as a stream, where there is one to the gateway. */
+  open?: Json | undefined;
   /** Instead of JSON. */
   raw?: { type: string; body(): Readable; length: Record<string, string> };
   headers?: Record<string, string>;
@@ -62,6 +66,8 @@ export interface HttpConfig extends Omit<ClientConfig, 'urls'> {
   patienceMs?: number | undefined;
   /** A larger answer is not kept in memory. */
   maxAnswerBytes?: number | undefined;
+  /** For calls that can be made as streams. */
+  streams?: CallStreams | undefined;
 }
 
 export class HttpClient {
@@ -79,17 +85,23 @@ export class HttpClient {
    *   answer that is too large to be this service's, or not JSON.
    */
   async json(call: Call): Promise<unknown> {
-    return await this.#tried(call, this.#readJson);
+    return await this.#tried(
+      call,
+      async (base, signal) =>
+        (await this.#overStream(base, call, signal)) ?? (await this.#once(base, call, this.#readJson, signal)),
+    );
   }
 
   /** The answer's bytes. @throws as `json`. */
   async bytes(call: Call): Promise<Buffer> {
-    return await this.#tried(call, (response) => readBody(response, this.#maxBytes));
+    const read = (response: Dispatcher.ResponseData): Promise<Buffer> => readBody(response, this.#maxBytes);
+    return await this.#tried(call, (base, signal) => this.#once(base, call, read, signal));
   }
 
   /** The answer's body as it arrives. The deadline covers the head only. @throws as `json` */
   async stream(call: Call): Promise<{ bytes: AsyncIterable<Buffer>; stop(): void }> {
-    const body = await this.#tried(call, (response) => Promise.resolve(response.body));
+    const read = (response: Dispatcher.ResponseData): Promise<Readable> => Promise.resolve(response.body);
+    const body = await this.#tried(call, (base, signal) => this.#once(base, call, read, signal));
     const stop = (): void => void body.destroy();
     // A body that is given up, or broken off, fails whoever reads it and nobody else.
     body.on('error', () => undefined);
@@ -103,11 +115,12 @@ export class HttpClient {
     const length = size === undefined ? {} : { 'content-length': String(size) };
     const raw = { type: 'application/octet-stream', body: () => readableOf(source), length };
     const base = this.#config.endpoints.current;
-    if (source instanceof Uint8Array)
-      return await this.#tried({ method: 'PUT', ...call, raw, signal, deadlineMs: Infinity }, this.#readJson);
+    const put = { method: 'PUT', ...call, raw } as const;
+    const attempt = (at: string, within: AbortSignal): Promise<unknown> => this.#once(at, put, this.#readJson, within);
+    if (source instanceof Uint8Array) return await this.#tried({ ...put, signal, deadlineMs: Infinity }, attempt);
     using linked = new Linked({ signal });
     try {
-      return await this.#once(base, { method: 'PUT', ...call, raw }, this.#readJson, linked.signal);
+      return await attempt(base, linked.signal);
     } catch (error) {
       this.#checkOpen();
       if (linked.signal.aborted) throw asError(linked.signal.reason);
@@ -123,7 +136,7 @@ export class HttpClient {
   readonly #readJson = async (response: Dispatcher.ResponseData): Promise<unknown> =>
     parsed((await readBody(response, this.#maxBytes)).toString());
 
-  async #tried<T>(call: Call, read: (response: Dispatcher.ResponseData) => Promise<T>): Promise<T> {
+  async #tried<T>(call: Call, attempt: (base: string, signal: AbortSignal) => Promise<T>): Promise<T> {
     using linked = new Linked({
       signal: call.signal,
       deadlineMs: call.deadlineMs ?? DEFAULT_DEADLINE_MS,
@@ -136,7 +149,7 @@ export class HttpClient {
     for (let tries = 1, failures = 0, moves = 0; ; tries++) {
       const base = endpoints.current;
       try {
-        return await this.#once(base, call, read, linked.signal);
+        return await attempt(base, linked.signal);
       } catch (error) {
         this.#checkOpen();
         if (linked.signal.aborted) throw asError(linked.signal.reason);
@@ -184,6 +197,14 @@ export class HttpClient {
   get headers(): Record<string, string> {
     const { apiKey, userAgent } = this.#config;
     return { 'user-agent': userAgent, ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }) };
+  }
+
+  /** Null: not possible now. */
+  async #overStream(base: string, { open, sent }: Call, signal: AbortSignal): Promise<Json | null> {
+    this.#checkOpen();
+    const { streams } = this.#config;
+    if (open === undefined || streams === undefined) return null;
+    return await streams.call(base, open, signal, () => sent?.());
   }
 
   async #once<T>(

@@ -40,11 +40,8 @@ describe('exec', () => {
   });
 
   it('fails at once with an unknown key', async () => {
-    const { client } = await service(({ url }) =>
-      url.pathname === '/v1/ws'
-        ? { status: 401, body: { error: { code: 'unauthenticated', message: 'no' } } }
-        : { body: info('s') },
-    );
+    const upgrade = { status: 401, body: { error: { code: 'unauthenticated', message: 'no' } } };
+    const { client } = await service(() => ({ body: info('s') }), { upgrade });
     const sandbox = await client.sandboxes.get('s');
     await expect(sandbox.exec('true').result).rejects.toMatchObject({ code: 'unauthenticated' });
   });

@@ -132,7 +132,7 @@ export class Sandbox implements AsyncDisposable {
   /** Ends it, with all its files and commands. Deleting an ended sandbox is not an error. */
   async delete(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('delete', options, CALL_OPTIONS);
-    const info = this.#learn(await this.#call('DELETE', '', options));
+    const info = this.#learn(await deleteSandbox(this.#deps.http, await idOf(this.#id, options), options));
     this.#deleted = true;
     return info;
   }
@@ -234,7 +234,7 @@ export class Sandbox implements AsyncDisposable {
   }
 
   async #call(
-    method: 'GET' | 'POST' | 'DELETE',
+    method: 'GET' | 'POST',
     below: string,
     options: CallOptions,
     body?: unknown,
@@ -280,6 +280,12 @@ export class NewSandbox extends Sandbox implements Promise<Sandbox> {
   get [Symbol.toStringTag](): string {
     return 'NewSandbox';
   }
+}
+
+/** The answer. @throws ServiceError */
+export function deleteSandbox(http: HttpClient, id: string, options: CallOptions): Promise<unknown> {
+  const path = `/v1/sandboxes/${encodeURIComponent(id)}`;
+  return http.json({ method: 'DELETE', path, open: { op: 'delete', sandbox: id }, ...options });
 }
 
 function ended(info: SandboxInfo): ServiceError {

@@ -8,7 +8,7 @@ import type { Creates } from './creates.ts';
 import type { CallOptions } from './http.ts';
 import { CALL_OPTIONS, checkId, checkOptions, type OptionNames } from './known-options.ts';
 import { checkLabels, labelPairs } from './labels.ts';
-import { NewSandbox, Sandbox, type SandboxDeps } from './sandbox.ts';
+import { NewSandbox, Sandbox, deleteSandbox, type SandboxDeps } from './sandbox.ts';
 import { checkVariables } from './variables.ts';
 
 export type CreateOptions = Omit<CreateSandboxInput, 'count' | 'env' | 'secrets' | 'labels'> & {
@@ -147,8 +147,7 @@ export class Sandboxes {
 
   async delete(id: string, options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('delete', options, CALL_OPTIONS);
-    const path = `/v1/sandboxes/${encodeURIComponent(checkId('delete', id))}`;
-    return read(SandboxInfo, await this.#deps.http.json({ method: 'DELETE', path, ...options }));
+    return read(SandboxInfo, await deleteSandbox(this.#deps.http, checkId('delete', id), options));
   }
 
   /**
@@ -180,7 +179,7 @@ export class Sandboxes {
     const { idempotencyKey: key, patienceMs = CREATE_PATIENCE_MS, signal, ...rest } = options;
     const { deadlineMs = CREATE_DEADLINE_MS, ...spec } = rest;
     const body = count === undefined ? spec : { ...spec, count };
-    return await this.#creates.post({ body, key, patienceMs, signal, deadlineMs });
+    return await this.#creates.post({ body, single: count === undefined, key, patienceMs, signal, deadlineMs });
   }
 }
 

@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fastify } from 'fastify';
 import { expect, test } from 'vitest';
-import { paceBursts } from './bursts.ts';
+import { createBursts, paceBursts } from './bursts.ts';
 
 test('calls of a burst are begun over several turns of the event loop, and other calls in between', async () => {
   await using app = fastify();
-  paceBursts(app);
+  paceBursts(app, createBursts());
   const begun = { burst: 0, other: 0 };
   app.post('/burst', { config: { bursts: true } }, () => ({ place: ++begun.burst }));
   app.post('/other', () => ({ place: ++begun.other }));

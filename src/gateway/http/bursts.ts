@@ -11,9 +11,11 @@ declare module 'fastify' {
 /** Each call takes a good part of a millisecond. */
 const BEGUN_PER_TURN = 8;
 
+/** Shared by all ways in which these calls arrive. */
+export const createBursts = (): PerTurn => new PerTurn(BEGUN_PER_TURN);
+
 /** For all routes that have `bursts` in their config, through whatever door. */
-export function paceBursts(app: FastifyInstance): void {
-  const turns = new PerTurn(BEGUN_PER_TURN);
+export function paceBursts(app: FastifyInstance, turns: PerTurn): void {
   // Before the body is read: what follows is most of the work.
   app.addHook('preParsing', (request, _reply, payload, next) => {
     if (request.routeOptions.config.bursts !== true) return next(null, payload);

@@ -137,11 +137,14 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T
   });
 }
 
-function idempotencyKey(request: FastifyRequest): string | undefined {
-  const value = request.headers['idempotency-key'];
+const idempotencyKey = (request: FastifyRequest): string | undefined =>
+  checkKey(request.headers['idempotency-key'], 'Idempotency-Key');
+
+/** @throws ServiceError `invalid_request`, which calls it `what` */
+export function checkKey(value: unknown, what: string): string | undefined {
   if (value === undefined) return undefined;
   if (typeof value === 'string' && IDEMPOTENCY_KEY.test(value)) return value;
-  throw new ServiceError('invalid_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
+  throw new ServiceError('invalid_request', `${what} must be 1 to 255 visible ASCII characters`);
 }
 
 /** An integer in a query. */

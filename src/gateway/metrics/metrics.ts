@@ -57,7 +57,7 @@ export class Metrics {
   });
   readonly #http = new Histogram({
     name: 'millibox_http_seconds',
-    help: 'HTTP responses, by status class',
+    help: 'Responses over HTTP, and to creates and deletes over WebSocket, by status class',
     labelNames: ['status'],
     buckets: SECONDS,
     registers: [this.registry],

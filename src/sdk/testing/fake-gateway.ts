@@ -1,4 +1,5 @@
 /** A gateway in the same process, for tests of the SDK: execs over memory transports, cut wherever a test wants. */
+import type { GatewayHello } from '../../protocol/client.ts';
 import { Channel } from '../../protocol/frames.ts';
 import { ServiceError } from '../../protocol/errors.ts';
 import {
@@ -6,6 +7,7 @@ import {
   memoryPair,
   type Json,
   type MemoryPair,
+  type Mux,
   type MuxStream,
   type StreamHandler,
   type Transport,
@@ -150,6 +152,8 @@ export class FakeGateway {
   starts = 0;
   dials = 0;
   links: MemoryPair[] = [];
+  /** Of the next links. */
+  hello: GatewayHello = { generation: 1 };
   /** Called for each dial: may throw, or change what the link does. */
   onDial: () => void = () => undefined;
   /** Answers for streams that are not execs. */
@@ -161,6 +165,7 @@ export class FakeGateway {
   /** How many of the next calls get no answer, as over a link that has gone silent. */
   unanswered = 0;
   readonly #program: FakeProgram;
+  readonly #muxes: Mux[] = [];
 
   constructor(program: FakeProgram) {
     this.#program = program;
@@ -175,13 +180,14 @@ export class FakeGateway {
     }
     const link = memoryPair();
     this.links.push(link);
-    createMux({
+    const mux = createMux({
       transport: link.b,
       role: 'listener',
-      hello: { generation: 1 },
+      hello: this.hello,
       onHello: () => undefined,
       onOpen: (stream) => this.serve(stream),
     });
+    this.#muxes.push(mux);
     return Promise.resolve(link.a);
   };
 
@@ -194,6 +200,10 @@ export class FakeGateway {
     if (stream.request['op'] === 'exec') return this.#exec(stream);
     if (stream.request['op'] === 'attach') return this.#attach(stream);
     return this.onOther(stream);
+  }
+
+  goaway(): void {
+    for (const mux of this.#muxes) mux.goaway();
   }
 
   cut(): void {

@@ -11,6 +11,7 @@ import { check } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 import { relay, type RelayObserver } from '../../streams/relay.ts';
 import type { EventStreams } from './events.ts';
+import { openCreate, openDelete } from './sandbox-calls.ts';
 
 const PortOpen = z.strictObject({ op: z.literal('port'), sandbox: z.string(), port: z.int().min(1).max(65_535) });
 
@@ -38,8 +39,12 @@ export function openStream(stream: MuxStream, caller: Caller, services: Services
       return join(stream, caller, services, check(PortOpen, request, 'open'));
     case 'events':
       return events.open(stream, caller.tenant);
+    case 'create':
+      return openCreate(stream, caller, services);
+    case 'delete':
+      return openDelete(stream, caller, services);
     default:
-      throw new ServiceError('invalid_request', 'open.op: one of exec, attach, file, port, events');
+      throw new ServiceError('invalid_request', 'open.op: one of exec, attach, file, port, events, create, delete');
   }
 }
 

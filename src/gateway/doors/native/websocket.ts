@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { acceptWs, createMux, type Mux, type Transport } from '../../../mux/index.ts';
-import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL } from '../../../protocol/client.ts';
+import { CLIENT_GENERATION, CLIENT_PATH, CLIENT_SUBPROTOCOL, type GatewayHello } from '../../../protocol/client.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
 import { newRequestId } from '../../../protocol/ids.ts';
 import type { Caller } from '../../auth/auth.ts';
@@ -69,7 +69,7 @@ export class ClientSockets {
     const mux = createMux({
       transport,
       role: 'listener',
-      hello: { generation: CLIENT_GENERATION },
+      hello: { generation: CLIENT_GENERATION, calls: true } satisfies GatewayHello,
       onHello: (hello) => {
         if (hello['generation'] !== CLIENT_GENERATION)
           throw new ServiceError('not_supported', 'the client speaks another generation of the protocol');

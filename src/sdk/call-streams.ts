@@ -1,0 +1,62 @@
+/**
+ * Calls as streams of the client's WebSocket, for those that come in hundreds: over HTTP each of them takes a connection,
+ * or waits for one.
+ */
+import { asError, orAbort } from '../lib/deadline.ts';
+import type { Json, MuxStream } from '../mux/index.ts';
+import { ServiceError } from '../protocol/errors.ts';
+import type { Connection } from './connection.ts';
+
+export interface CallStreams {
+  /**
+   * The answer of OPENED, or null if the call cannot be made in this way now.
+   * @param sent called once it is on its way
+   * @throws ServiceError with which the gateway refused it, the signal's reason, or `Cut`
+   */
+  call(url: string, request: Json, signal: AbortSignal, sent: () => void): Promise<Json | null>;
+}
+
+/** The link broke, or the gateway lost its own: it is unknown whether the call arrived. */
+class Cut extends Error {
+  override readonly name = 'Cut';
+}
+
+export function callStreams(connection: Connection): CallStreams {
+  return {
+    call: async (url, request, signal, sent) => {
+      if (!(await orAbort(signal, connection.takesCalls(url)))) return null;
+      const answer = callOver(connection, request, signal);
+      if (answer !== null) sent();
+      return await answer;
+    },
+  };
+}
+
+function callOver(connection: Connection, request: Json, signal: AbortSignal): Promise<Json> | null {
+  const { promise, resolve, reject } = Promise.withResolvers<Json>();
+  let stream: MuxStream | undefined;
+  const onAbort = (): void => {
+    reject(asError(signal.reason));
+    stream?.reset(new ServiceError('cancelled'));
+  };
+  const handler = {
+    opened: resolve,
+    closed: (error: ServiceError | null) => {
+      signal.removeEventListener('abort', onAbort);
+      if (error === null || error.code === 'interrupted') reject(new Cut(error?.message, { cause: error }));
+      else reject(error);
+    },
+  };
+  const begun = (it: MuxStream): void => {
+    stream = it;
+    stream.end();
+  };
+  try {
+    if (!connection.tryOpen({ request: () => request, handler, begun })) return null;
+  } catch {
+    // It is larger than a frame, or the gateway is going away.
+    return null;
+  }
+  signal.addEventListener('abort', onAbort, { once: true });
+  return promise;
+}
