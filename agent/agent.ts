@@ -65,6 +65,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     max: config.pool.max,
     defaultImage: config.defaultImage,
     launchConcurrency: config.launchConcurrency,
+    occupied: () => capacity.sandboxes > 0,
     log,
     onChange: reportChanged,
   });

@@ -40,8 +40,12 @@ export class Demand {
     return this.#perSecond * Math.exp(-Math.max(0, nowMs - this.#updatedAtMs) / RATE_WINDOW_MS);
   }
 
+  /** What the claims during one refill take. */
+  needed(nowMs: number): number {
+    return Math.round((this.rate(nowMs) * (this.#launchMs ?? 0) * HEADROOM) / 1_000);
+  }
+
   target(nowMs: number): number {
-    const needed = Math.round((this.rate(nowMs) * (this.#launchMs ?? 0) * HEADROOM) / 1_000);
-    return Math.min(this.#ceiling, Math.max(this.floor, needed));
+    return Math.min(this.#ceiling, Math.max(this.floor, this.needed(nowMs)));
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Which pool the next container is started for: claims before refills. While claims arrive, refills are few, and only
- * for pools that are half empty (docs/adr/0004).
+ * for pools that are half empty. While there are sandboxes, they take half of one start's time at most, unless claims are
+ * about to empty a pool (docs/adr/0004).
  */
 import type { Pool } from './pool.ts';
 
@@ -20,14 +21,18 @@ interface Starts {
   atOnce: number;
   /** Whether pools are refilled, or only claims served. */
   refills: boolean;
+  /** Whether there are sandboxes, whose commands refills would slow down. */
+  occupied: boolean;
+  /** When the last start has had its rest. */
+  restedAtMs: number;
 }
 
 /**
- * The pool with the oldest unserved claim; without one, the pool with the largest deficit. `later`: some pools lack
- * containers, but must wait until no claim has come for `QUIET_MS`.
+ * The pool with the oldest unserved claim; without one, the pool with the largest deficit. A number: some pools lack
+ * containers, and this is to be asked again after so many milliseconds. Undefined: after the next claim, or start's end.
  */
-export function nextToStart(pools: readonly Pool[], starts: Starts): Pool | 'later' | undefined {
-  const { nowMs, claimedAtMs, starting, atOnce, refills } = starts;
+export function nextToStart(pools: readonly Pool[], starts: Starts): Pool | number | undefined {
+  const { nowMs, claimedAtMs, starting, atOnce, refills, occupied, restedAtMs } = starts;
   if (starting >= atOnce) return undefined;
   const claimed = pools.filter((pool) => pool.unserved() > 0);
   if (claimed.length > 0) return claimed.reduce((a, b) => (b.waitingSince < a.waitingSince ? b : a));
@@ -37,6 +42,10 @@ export function nextToStart(pools: readonly Pool[], starts: Starts): Pool | 'lat
   const lacking = pools.filter((pool) => pool.deficit(nowMs) > 0);
   const quiet = sinceClaimMs >= QUIET_MS;
   const short = quiet ? lacking : lacking.filter((pool) => pool.deficit(nowMs) * 2 > pool.demand.target(nowMs));
-  if (short.length > 0) return short.reduce((a, b) => (b.deficit(nowMs) > a.deficit(nowMs) ? b : a));
-  return lacking.length > 0 ? 'later' : undefined;
+  if (short.length === 0) return lacking.length > 0 ? QUIET_MS : undefined;
+  if (occupied && !short.some((pool) => pool.isUrgent(nowMs))) {
+    if (starting > 0) return undefined;
+    if (nowMs < restedAtMs) return restedAtMs - nowMs;
+  }
+  return short.reduce((a, b) => (b.deficit(nowMs) > a.deficit(nowMs) ? b : a));
 }

@@ -93,6 +93,11 @@ export class Pool {
     return this.demand.target(nowMs) - this.#warm.length - Math.max(0, this.#starting - this.#waiters.length);
   }
 
+  /** Whether the claims that arrive may empty it before it is refilled. */
+  isUrgent(nowMs: number): boolean {
+    return this.#warm.length < this.demand.needed(nowMs);
+  }
+
   noteUse(name: string, nowMs: number): void {
     this.#usedAtMs = nowMs;
     if (this.names.size < MAX_NAMES) this.names.add(name);

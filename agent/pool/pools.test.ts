@@ -30,6 +30,7 @@ class Fixture implements AsyncDisposable {
       max: 10,
       defaultImage: 'image',
       launchConcurrency: 4,
+      occupied: () => false,
       log: silent,
       onChange: () => undefined,
       ...options,
@@ -152,6 +153,41 @@ test('concurrent starts are bounded', async () => {
   await all;
   clearInterval(look);
   expect(most).toBeLessThanOrEqual(2);
+});
+
+test.each([
+  ['one after the other, with pauses, while there are sandboxes', true],
+  ['several at once otherwise', false],
+])('refills go %s', async (_how, occupied) => {
+  await using f = new Fixture({ launchMs: 10 }, { min: 6, occupied: () => occupied });
+  let [running, most] = [0, 0];
+  const starts: { began: number; ended: number }[] = [];
+  vi.spyOn(f.runtime, 'launch').mockImplementation(async (options) => {
+    const began = performance.now();
+    most = Math.max(most, ++running);
+    const container = await FakeRuntime.prototype.launch.call(f.runtime, options);
+    running -= 1;
+    starts.push({ began, ended: performance.now() });
+    return container;
+  });
+  await f.filled(6);
+  expect(most).toBe(occupied ? 1 : 4);
+  for (const [at, { began }] of starts.entries()) {
+    const last = starts[at - 1];
+    // A timer may fire early by a fraction of a millisecond.
+    if (occupied && last !== undefined) expect(began).toBeGreaterThan(last.ended + (last.ended - last.began) - 2);
+  }
+});
+
+test('claims that wait are served by all starts at once, sandboxes or not', async () => {
+  await using f = new Fixture({ launchMs: 20 }, { occupied: () => true });
+  const wanted = await f.claim();
+  const all = Promise.all(Array.from({ length: 8 }, () => f.pools.waitFor(wanted, never)));
+  let most = 0;
+  const look = setInterval(() => (most = Math.max(most, f.pools.states()[0]?.starting ?? 0)), 1);
+  await all;
+  clearInterval(look);
+  expect(most).toBe(4);
 });
 
 test('a failed start is retried for the waiting claim, a bounded number of times', async () => {

@@ -12,6 +12,8 @@ const SWEEP_MS = 1_000;
 /** An empty pool without claims for this long is forgotten. */
 const FORGET_MS = 60_000;
 const MAX_POOLS = 4_096;
+/** After a start that took longer, such as one that failed by its deadline. */
+const MAX_REST_MS = 1_000;
 
 export interface PoolsOptions {
   runtime: ContainerRuntime;
@@ -23,6 +25,8 @@ export interface PoolsOptions {
   /** Image whose pool has the minimum size; blanks always have it. */
   defaultImage: string;
   launchConcurrency: number;
+  /** Whether there are sandboxes on the node. Their commands go before refills. */
+  occupied(): boolean;
   /** Beyond this, the least recently used pool is dropped. */
   maxPools?: number;
   log: Logger;
@@ -40,6 +44,7 @@ export class Pools {
   #active = 0;
   /** By the monotonic clock, as all times here. */
   #claimedAtMs = -Infinity;
+  #restedAtMs = -Infinity;
   #resume: NodeJS.Timeout | undefined;
   #closed = false;
   #paused = false;
@@ -230,12 +235,12 @@ export class Pools {
     }
   }
 
-  #pumpSoon(): void {
+  #pumpSoon(afterMs = QUIET_MS): void {
     if (this.#resume !== undefined || this.#closed) return;
     this.#resume = setTimeout(() => {
       this.#resume = undefined;
       this.#pump();
-    }, QUIET_MS);
+    }, afterMs);
     this.#resume.unref();
   }
 
@@ -247,8 +252,10 @@ export class Pools {
         starting: this.#active,
         atOnce: this.#options.launchConcurrency,
         refills: !this.#paused,
+        occupied: this.#options.occupied(),
+        restedAtMs: this.#restedAtMs,
       });
-      if (next === 'later') return this.#pumpSoon();
+      if (typeof next === 'number') return this.#pumpSoon(next);
       if (next === undefined) return;
       this.#start(next);
     }
@@ -260,14 +267,14 @@ export class Pools {
     this.#active += 1;
     this.#options.launcher.launch(pool.spec, this.#abort.signal).then(
       (launched) => {
-        this.#active -= 1;
+        this.#over(began);
         if (this.#closed) return void this.#options.launcher.discard(launched.container.id, launched.link);
         pool.startSucceeded(launched, performance.now() - began, () => this.#watch(pool, launched));
         this.#options.onChange();
         this.#pump();
       },
       (error: unknown) => {
-        this.#active -= 1;
+        this.#over(began);
         pool.startFailed(error, performance.now(), performance.now() - began);
         if (this.#closed) return;
         this.#options.log.warn({ err: error, pool: pool.key }, 'a container could not be started');
@@ -275,6 +282,13 @@ export class Pools {
         this.#pump();
       },
     );
+  }
+
+  /** A start has ended. The next refill leaves as much time to others as this start took. */
+  #over(beganAtMs: number): void {
+    this.#active -= 1;
+    const now = performance.now();
+    this.#restedAtMs = now + Math.min(now - beganAtMs, MAX_REST_MS);
   }
 
   /** Removes a container that dies while it waits. */

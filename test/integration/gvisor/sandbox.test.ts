@@ -83,7 +83,8 @@ test('a claim with a disk size gets a container of its own, not a warm one witho
   await using bench = await Bench.open(gvisorSubject());
   const { runtime, launcher, image } = bench;
   const bounds = { min: 1, max: 1, defaultImage: image.ref, launchConcurrency: 2 };
-  const pools = new Pools({ runtime, launcher, limits: LIMITS, ...bounds, log: silent, onChange: () => undefined });
+  const rest = { occupied: () => false, log: silent, onChange: () => undefined };
+  const pools = new Pools({ runtime, launcher, limits: LIMITS, ...bounds, ...rest });
   try {
     pools.prewarm(image);
     await until(() => pools.states().some(({ warm }) => warm === 1), LIMIT_MS, 'a container that waits');
