@@ -85,6 +85,16 @@ it('the first burst of a client dials once', async () => {
   expect([gateway.dials, asked.length, requests.length]).toEqual([1, 100, 0]);
 });
 
+it('a burst that is too large for one link goes over HTTP in part, and breaks no link', async () => {
+  const { client, requests, asked, gateway } = await both(() => info('sbx-1'));
+  const startCommand = 'x'.repeat(128 * 1024);
+  await Promise.all(Array.from({ length: 600 }, () => client.sandboxes.create({ startCommand })));
+  expect(gateway.dials).toBe(1);
+  expect(asked.length).toBeGreaterThan(50);
+  expect(requests.length).toBeGreaterThan(50);
+  expect(asked.length + requests.length).toBe(600);
+});
+
 it('a gateway that accepts a link and says nothing is waited for once', async () => {
   const { client, requests } = await service(() => ({ status: 201, body: info('sbx-1') }), {
     dial: () => {

@@ -7,6 +7,9 @@ import type { Json, MuxStream } from '../mux/index.ts';
 import { ServiceError } from '../protocol/errors.ts';
 import type { Connection } from './connection.ts';
 
+/** Of requests without an answer. What is more would delay commands on the link, and in the end overflow its queue. */
+const MAX_UNANSWERED_BYTES = 8 * 1024 * 1024;
+
 export interface CallStreams {
   /**
    * The answer of OPENED, or null if the call cannot be made in this way now.
@@ -22,12 +25,21 @@ class Cut extends Error {
 }
 
 export function callStreams(connection: Connection): CallStreams {
+  let unanswered = 0;
   return {
     call: async (url, request, signal, sent) => {
       if (!(await orAbort(signal, connection.takesCalls(url)))) return null;
+      const bytes = JSON.stringify(request).length;
+      if (unanswered + bytes > MAX_UNANSWERED_BYTES) return null;
       const answer = callOver(connection, request, signal);
-      if (answer !== null) sent();
-      return await answer;
+      if (answer === null) return null;
+      sent();
+      unanswered += bytes;
+      try {
+        return await answer;
+      } finally {
+        unanswered -= bytes;
+      }
     },
   };
 }
