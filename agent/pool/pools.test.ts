@@ -57,6 +57,15 @@ class Fixture implements AsyncDisposable {
 
 const never = new AbortController().signal;
 
+/** How many starts of the first pool are in progress at once, at most, while the work lasts. */
+async function mostStarts(f: Fixture, work: Promise<unknown>): Promise<number> {
+  let most = 0;
+  const look = setInterval(() => (most = Math.max(most, f.pools.states()[0]?.starting ?? 0)), 1);
+  await work;
+  clearInterval(look);
+  return most;
+}
+
 afterEach(() => vi.restoreAllMocks());
 
 test('a pool fills to its floor, and again after a claim', async () => {
@@ -148,11 +157,7 @@ test('concurrent starts are bounded', async () => {
   await using f = new Fixture({ launchMs: 10 }, { launchConcurrency: 2 });
   const wanted = await f.claim();
   const all = Promise.all(Array.from({ length: 8 }, () => f.pools.waitFor(wanted, never)));
-  let most = 0;
-  const look = setInterval(() => (most = Math.max(most, f.pools.states()[0]?.starting ?? 0)), 1);
-  await all;
-  clearInterval(look);
-  expect(most).toBeLessThanOrEqual(2);
+  expect(await mostStarts(f, all)).toBeLessThanOrEqual(2);
 });
 
 test.each([
@@ -183,11 +188,7 @@ test('claims that wait are served by all starts at once, sandboxes or not', asyn
   await using f = new Fixture({ launchMs: 20 }, { occupied: () => true });
   const wanted = await f.claim();
   const all = Promise.all(Array.from({ length: 8 }, () => f.pools.waitFor(wanted, never)));
-  let most = 0;
-  const look = setInterval(() => (most = Math.max(most, f.pools.states()[0]?.starting ?? 0)), 1);
-  await all;
-  clearInterval(look);
-  expect(most).toBe(4);
+  expect(await mostStarts(f, all)).toBe(4);
 });
 
 test('a failed start is retried for the waiting claim, a bounded number of times', async () => {
