@@ -9,12 +9,13 @@
 #   engine   a Docker engine that answers        build    TypeScript to dist/
 #   prime    the official Prime clients, which only tests and bench use; part of tools
 #   helm     Helm, kubeconform and schemas of Kubernetes, for the tests of the chart; part of tools
+#   compose  Docker Compose (minutes); part of tools with MILLIBOX_TEST_DOCKERFILES=1
 #   kube-apiserver  a Kubernetes API server and etcd (ten minutes); part of tools with MILLIBOX_TEST_KUBERNETES=1
 #   vm       a virtual machine with control groups of version 2; part of tools with MILLIBOX_TEST_VM=1
 #
 # `all` is everything but `tools`. MILLIBOX_HOME: where state is kept. MILLIBOX_REGISTRY=off: ask no image registry.
 source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-for part in apt deps rust engine image machine packages prime go helm kube-apiserver vm build; do source "$ROOT/deploy/lib/$part.sh"; done
+for part in apt deps rust engine image machine packages prime go helm compose kube-apiserver vm build; do source "$ROOT/deploy/lib/$part.sh"; done
 
 run_step() {
   case $1 in
@@ -26,6 +27,7 @@ run_step() {
   oci) with_lock packages install_oci ;;
   prime) with_lock prime install_prime ;;
   helm) with_lock helm install_helm ;;
+  compose) with_lock compose build_compose ;;
   kube-apiserver) with_lock kube-apiserver build_kube_apiserver ;;
   vm) with_lock vm build_vm ;;
   tools)
@@ -35,6 +37,7 @@ run_step() {
     with_lock packages install_test_tools
     with_lock prime install_prime
     wait "$helm"
+    if [ "${MILLIBOX_TEST_DOCKERFILES:-}" = 1 ]; then with_lock compose build_compose; fi
     if [ "${MILLIBOX_TEST_KUBERNETES:-}" = 1 ]; then with_lock kube-apiserver build_kube_apiserver; fi
     if [ "${MILLIBOX_TEST_VM:-}" = 1 ]; then with_lock vm build_vm; fi
     ;;
@@ -43,8 +46,8 @@ run_step() {
     check_machine
     for each in deps rust boxinit engine image oci build; do run_step "$each"; done
     ;;
-  -h | --help) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
-  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm kube-apiserver vm build all" ;;
+  -h | --help) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) fail "no step '$1'; there are: deps rust boxinit engine image oci tools prime helm compose kube-apiserver vm build all" ;;
   esac
 }
 

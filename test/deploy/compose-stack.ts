@@ -11,13 +11,23 @@ import { ROOT, run } from './tools.ts';
 const UP_MS = 180_000;
 const FILE = path.join(ROOT, 'deploy/compose.yaml');
 
-/** Whether `docker compose` is installed, in a version that supports the file's format. */
-export async function hasCompose(): Promise<boolean> {
-  const { status, stdout } = await run('docker', ['compose', 'version', '--short']);
-  return status === 0 && Number.parseInt(stdout.replace(/^v/, ''), 10) >= 2;
+type Compose = readonly [program: string, ...first: string[]];
+
+/** The engine's plugin, or what the set-up has built. */
+const COMPOSES: readonly Compose[] = [['docker', 'compose'], ['docker-compose']];
+
+/** Docker Compose in a version that supports the file's format; undefined if there is none. */
+export async function findCompose(): Promise<Compose | undefined> {
+  for (const compose of COMPOSES) {
+    const [program, ...first] = compose;
+    const version = await run(program, [...first, 'version', '--short']).catch(() => null);
+    if (version?.status === 0 && Number.parseInt(version.stdout.replace(/^v/, ''), 10) >= 2) return compose;
+  }
+  return undefined;
 }
 
 export class ComposeStack implements AsyncDisposable {
+  readonly #compose: Compose;
   readonly #project: string;
   readonly #override: string;
   readonly #env: Record<string, string>;
@@ -25,7 +35,8 @@ export class ComposeStack implements AsyncDisposable {
   readonly #images: Images;
   #registry: Registry | null = null;
 
-  private constructor(images: Images, node: NodeDir, port: number) {
+  private constructor(compose: Compose, images: Images, node: NodeDir, port: number) {
+    this.#compose = compose;
     this.#project = `${images.tag}-compose`;
     this.#secrets = path.join(node.dir, 'secrets');
     this.#env = {
@@ -41,7 +52,9 @@ export class ComposeStack implements AsyncDisposable {
   }
 
   static async open(images: Images, node: NodeDir): Promise<ComposeStack> {
-    const stack = new ComposeStack(images, node, await freePort());
+    const compose = await findCompose();
+    if (compose === undefined) throw new Error('there is no Docker Compose');
+    const stack = new ComposeStack(compose, images, node, await freePort());
     try {
       await command('bash', [path.join(ROOT, 'deploy/systemd/secrets.sh'), stack.#secrets]);
       await stack.compose('create', '--no-build');
@@ -88,11 +101,12 @@ export class ComposeStack implements AsyncDisposable {
 
   async compose(...args: string[]): Promise<string> {
     const files = ['--project-name', this.#project, '--file', FILE, '--file', this.#override];
-    const { status, stdout, stderr } = await run('docker', ['compose', ...files, ...args], {
+    const [program, ...first] = this.#compose;
+    const { status, stdout, stderr } = await run(program, [...first, ...files, ...args], {
       env: this.#env,
       timeout: UP_MS,
     });
-    if (status !== 0) throw new Error(`docker compose ${args[0] ?? ''}: ${stderr.slice(-2_000)}`);
+    if (status !== 0) throw new Error(`${this.#compose.join(' ')} ${args[0] ?? ''}: ${stderr.slice(-2_000)}`);
     return stdout;
   }
 

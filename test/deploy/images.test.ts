@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe } from 'vitest';
 import { buildsImages } from '../helpers/config.ts';
-import { hasCompose } from './compose-stack.ts';
+import { findCompose } from './compose-stack.ts';
 import { Images } from './engine.ts';
 import { describeChart } from './live-chart.ts';
 import { describeCompose } from './live-compose.ts';
@@ -14,7 +14,7 @@ const BUILD_MS = 2_400_000;
 const CLEAN_MS = 120_000;
 const asked = buildsImages();
 const helm = lacking('helm', 'skopeo').length === 0;
-const compose = !asked || (await hasCompose());
+const compose = !asked || (await findCompose()) !== undefined;
 
 describe.skipIf(!asked)('images (skipped unless MILLIBOX_TEST_DOCKERFILES=1)', () => {
   let images: Images;
