@@ -173,6 +173,28 @@ it('a create that was aborted ends its stream, and what it made is deleted', asy
   expect(requests[0]?.key).toBe(asked[0]?.['key']);
 });
 
+it.each([0, 1, 2, 3, 4])('an abort %i microtasks after the call ends it, whatever it had come to', async (microtasks) => {
+  const { client, requests, asked } = await both(({ op }) => info('sbx-1', op === 'delete' ? 'TERMINATED' : 'RUNNING'));
+  // From now on there is a link, and calls are sent without a wait.
+  await client.sandboxes.create();
+  const calls = [
+    (signal: AbortSignal) => client.sandboxes.create({ signal }).created(),
+    (signal: AbortSignal) => client.sandboxes.delete('sbx-2', { signal }),
+  ];
+  for (const call of calls) {
+    const abort = new AbortController();
+    const ended = call(abort.signal);
+    ended.catch(() => undefined);
+    for (let i = 0; i < microtasks; i++) await null;
+    abort.abort(new Error('enough'));
+    await expect(ended).rejects.toThrow('enough');
+  }
+  await client.close();
+  // What was sent was also undone.
+  const made = asked.filter(({ op }) => op === 'create').slice(1);
+  expect(requests.filter(({ method }) => method === 'POST').map(({ key }) => key)).toEqual(made.map(({ key }) => key));
+});
+
 it('one that takes longer than its deadline fails then', async () => {
   const { client } = await both(() => undefined);
   const late = client.sandboxes.delete('sbx-1', { deadlineMs: 50 });

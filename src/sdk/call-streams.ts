@@ -28,7 +28,10 @@ export function callStreams(connection: Connection): CallStreams {
   let unanswered = 0;
   return {
     call: async (url, request, signal, sent) => {
-      if (!(await orAbort(signal, connection.takesCalls(url)))) return null;
+      const takesCalls = await orAbort(signal, connection.takesCalls(url));
+      // It may have been aborted after that was known, and such a signal tells no new listener.
+      if (signal.aborted) throw asError(signal.reason);
+      if (!takesCalls) return null;
       const bytes = JSON.stringify(request).length;
       if (unanswered + bytes > MAX_UNANSWERED_BYTES) return null;
       const answer = callOver(connection, request, signal);
