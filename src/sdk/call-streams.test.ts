@@ -1,8 +1,10 @@
 /** Creates and deletes go over the client's WebSocket where they can, and otherwise over HTTP; nobody can tell. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { memoryPair, type Json, type MuxStream, type StreamHandler } from '../mux/index.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { Connection, type Dial } from './connection.ts';
+import { Endpoints } from './endpoints.ts';
 import { FakeGateway } from './testing/fake-gateway.ts';
 import { info, service } from './testing/http-service.ts';
 
@@ -113,6 +115,51 @@ it('a gateway that accepts a link and says nothing is waited for once', async ()
   expect(requests).toHaveLength(2);
 });
 
+it('a dial that is not answered is given up with the wait for it, unless a command waits too', async () => {
+  const dials: AbortSignal[] = [];
+  const { client } = await service(() => ({ status: 201, body: info('sbx-1') }), {
+    dial: (signal) => {
+      dials.push(signal);
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      });
+    },
+  });
+  await client.sandboxes.create();
+  expect(dials.map(({ aborted }) => aborted)).toEqual([true]);
+  const command = client.sandboxes.at('sbx-1').exec('true').then(String, String);
+  await vi.waitUntil(() => dials.length === 2);
+  await client.sandboxes.create();
+  expect(dials.map(({ aborted }) => aborted)).toEqual([true, false]);
+  await client.close();
+  expect(dials.map(({ aborted }) => aborted)).toEqual([true, true]);
+  await command;
+});
+
+it('calls that move to another gateway take the link along, without what runs over it', async () => {
+  const gateway = new FakeGateway((process) => process.exit(0));
+  gateway.hello = { generation: 1, calls: true };
+  gateway.onOther = () => ({});
+  const dialled: string[] = [];
+  const endpoints = new Endpoints(['a', 'b'], { random: () => 0 });
+  const dial: Dial = (signal, url) => {
+    dialled.push(url);
+    return gateway.dial(signal, url);
+  };
+  const connection = new Connection({ dial, endpoints });
+  onTestFinished(() => connection.close());
+  expect(await connection.takesCalls('a')).toBe(true);
+  let running: MuxStream | undefined;
+  const closed = vi.fn();
+  connection.tryOpen({ request: () => ({ op: 'other' }), handler: { closed }, begun: (stream) => (running = stream) });
+  endpoints.failed('a');
+  expect(await connection.takesCalls(endpoints.current)).toBe(true);
+  expect(dialled).toEqual(['a', 'b']);
+  await nextTurn();
+  expect(running?.closed).toBe(false);
+  expect(closed).not.toHaveBeenCalled();
+});
+
 it('a create that a cut left unanswered is repeated under its key over the next link', async () => {
   let cuts = 0;
   const { client, requests, asked, gateway } = await both(() => (cuts++ === 0 ? void gateway.cut() : info('sbx-1')));
@@ -173,27 +220,34 @@ it('a create that was aborted ends its stream, and what it made is deleted', asy
   expect(requests[0]?.key).toBe(asked[0]?.['key']);
 });
 
-it.each([0, 1, 2, 3, 4])('an abort %i microtasks after the call ends it, whatever it had come to', async (microtasks) => {
-  const { client, requests, asked } = await both(({ op }) => info('sbx-1', op === 'delete' ? 'TERMINATED' : 'RUNNING'));
-  // From now on there is a link, and calls are sent without a wait.
-  await client.sandboxes.create();
-  const calls = [
-    (signal: AbortSignal) => client.sandboxes.create({ signal }).created(),
-    (signal: AbortSignal) => client.sandboxes.delete('sbx-2', { signal }),
-  ];
-  for (const call of calls) {
-    const abort = new AbortController();
-    const ended = call(abort.signal);
-    ended.catch(() => undefined);
-    for (let i = 0; i < microtasks; i++) await null;
-    abort.abort(new Error('enough'));
-    await expect(ended).rejects.toThrow('enough');
-  }
-  await client.close();
-  // What was sent was also undone.
-  const made = asked.filter(({ op }) => op === 'create').slice(1);
-  expect(requests.filter(({ method }) => method === 'POST').map(({ key }) => key)).toEqual(made.map(({ key }) => key));
-});
+it.each([0, 1, 2, 3, 4])(
+  'an abort %i microtasks after the call ends it, whatever it had come to',
+  async (microtasks) => {
+    const { client, requests, asked } = await both(({ op }) =>
+      info('sbx-1', op === 'delete' ? 'TERMINATED' : 'RUNNING'),
+    );
+    // From now on there is a link, and calls are sent without a wait.
+    await client.sandboxes.create();
+    const calls = [
+      (signal: AbortSignal) => client.sandboxes.create({ signal }).created(),
+      (signal: AbortSignal) => client.sandboxes.delete('sbx-2', { signal }),
+    ];
+    for (const call of calls) {
+      const abort = new AbortController();
+      const ended = call(abort.signal);
+      ended.catch(() => undefined);
+      for (let i = 0; i < microtasks; i++) await Promise.resolve();
+      abort.abort(new Error('enough'));
+      await expect(ended).rejects.toThrow('enough');
+    }
+    await client.close();
+    // What was sent was also undone.
+    const made = asked.filter(({ op }) => op === 'create').slice(1);
+    expect(requests.filter(({ method }) => method === 'POST').map(({ key }) => key)).toEqual(
+      made.map(({ key }) => key),
+    );
+  },
+);
 
 it('one that takes longer than its deadline fails then', async () => {
   const { client } = await both(() => undefined);

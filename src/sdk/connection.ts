@@ -80,6 +80,7 @@ interface Link {
 /** A dial in progress. */
 interface Attempt {
   url: string;
+  abort: AbortController;
   link: Promise<Link>;
 }
 
@@ -101,14 +102,16 @@ export class Connection {
    * waits only a moment, and not again soon after a failure: such calls can also be made over HTTP. Never rejects.
    */
   async takesCalls(url: string): Promise<boolean> {
-    if (this.#link === null || this.#link.hello === null) {
+    if (!this.#isGreetedBy(url)) {
       const now = performance.now();
       if (this.#closing.signal.aborted || now < (this.#callsRestUntil.get(url) ?? 0)) return false;
+      // Calls have moved to another gateway, and commands go with them.
+      if (this.#link !== null && this.#link.url !== url) this.#drain(this.#link);
       const greeted = this.#attemptAt(url).then((link) => link.greeted);
       await resolvesWithin(greeted, CALLS_WAIT_MS).catch(() => undefined);
-      if (!this.#link?.hello) this.#callsRestUntil.set(url, now + CALLS_REST_MS);
+      if (!this.#isGreetedBy(url)) this.#giveUpCalls(url, now);
     }
-    return this.#link?.url === url && this.#link.hello?.calls === true;
+    return this.#isGreetedBy(url) && this.#link?.hello?.calls === true;
   }
 
   /** Opens a stream at once if the link is up, so that an exec awaits nothing. @returns whether it did. */
@@ -142,8 +145,21 @@ export class Connection {
 
   /** Ends the link and everything on it. */
   close(): void {
-    this.#closing.abort(new ServiceError('cancelled', 'the client was closed'));
+    const reason = new ServiceError('cancelled', 'the client was closed');
+    this.#closing.abort(reason);
+    this.#attempt?.abort.abort(reason);
     this.#link?.mux.close();
+  }
+
+  #isGreetedBy(url: string): boolean {
+    return this.#link?.url === url && this.#link.hello !== null;
+  }
+
+  #giveUpCalls(url: string, nowMs: number): void {
+    this.#callsRestUntil.set(url, nowMs + CALLS_REST_MS);
+    // A dial that nothing else waits for would keep the process alive.
+    if (this.#attempt?.url === url && this.#dialling === null)
+      this.#attempt.abort.abort(new ServiceError('deadline_exceeded'));
   }
 
   /** This gateway cannot reach a node. If another one may, new streams go there. */
@@ -196,13 +212,14 @@ export class Connection {
   async #attemptAt(url: string): Promise<Link> {
     while (this.#attempt !== null && this.#attempt.url !== url) await this.#attempt.link.catch(() => undefined);
     if (this.#link !== null && !this.#link.mux.closed) return this.#link;
-    this.#attempt ??= { url, link: this.#dialOnce(url).finally(() => (this.#attempt = null)) };
+    const abort = new AbortController();
+    this.#attempt ??= { url, abort, link: this.#dialOnce(url, abort.signal).finally(() => (this.#attempt = null)) };
     return await this.#attempt.link;
   }
 
-  async #dialOnce(url: string): Promise<Link> {
+  async #dialOnce(url: string, signal: AbortSignal): Promise<Link> {
     const { dial, endpoints } = this.#options;
-    const transport = await dial(this.#closing.signal, url);
+    const transport = await dial(signal, url);
     endpoints.answered = true;
     return this.#start(transport, url);
   }
