@@ -40,7 +40,7 @@ export async function buildApp(
     return sendError(reply, new ServiceError('not_found', `there is no ${request.method} ${path}`), request.id);
   });
   addHooks(app, services);
-  paceBursts(app, services.bursts);
+  paceBursts(app, services.bursts, ({ headers }) => services.auth.byHeader(headers.authorization).tenant);
   addProbes(app, services);
   for (const door of doors) await registerDoor(app, door, services, config);
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {

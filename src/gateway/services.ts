@@ -1,14 +1,14 @@
 /** Builds the services that all doors share, and connects them. */
 import type { Logger } from '../lib/logger.ts';
 import { background } from '../lib/background.ts';
-import type { PerTurn } from '../lib/per-turn.ts';
 import { createAuth, type Auth } from './auth/auth.ts';
 import type { GatewayConfig, NodeAddress } from './config.ts';
 import { DEFAULT_DISCOVERY_CONFIG } from './discovery/config.ts';
 import { createDiscovery } from './discovery/create.ts';
 import { RegistrySync } from './discovery/registry-sync.ts';
 import { ExecService } from './execs/service.ts';
-import { createBursts } from './http/bursts.ts';
+import { HeldRequests } from './doors/native/held-requests.ts';
+import { Bursts } from './http/bursts.ts';
 import { FileService } from './files/service.ts';
 import { MemoryIdempotencyStore } from './idempotency/memory-store.ts';
 import { ImageService } from './images/service.ts';
@@ -44,7 +44,9 @@ export interface Services {
   readonly metrics: Metrics;
   readonly unknownIds: UnknownIds;
   /** The turns of calls that come in bursts. */
-  readonly bursts: PerTurn;
+  readonly bursts: Bursts;
+  /** Requests of calls that are streams. */
+  readonly heldRequests: HeldRequests;
   readonly log: Logger;
 }
 
@@ -168,7 +170,8 @@ export function startServices(
     lifecycle,
     metrics,
     unknownIds,
-    bursts: createBursts(),
+    bursts: new Bursts(),
+    heldRequests: new HeldRequests(),
     log,
     registry,
     shared,

@@ -25,3 +25,21 @@ test('one that comes alone begins at once, however many came in earlier turns', 
     await nextTurn();
   }
 });
+
+test('groups that wait take turns, and what has left the line is not begun', async () => {
+  const turns = new PerTurn(2);
+  const begun: string[] = [];
+  const enter = (group: string, name: string): (() => void) => turns.enter(group, () => begun.push(name));
+  for (const name of ['a1', 'a2', 'a3', 'a4', 'a5']) enter('a', name);
+  enter('b', 'b1');
+  const leave = enter('b', 'b2');
+  enter('b', 'b3');
+  expect([turns.waiting('a'), turns.waiting('b')]).toEqual([3, 3]);
+  leave();
+  expect(turns.waiting('b')).toBe(2);
+  enter('c', 'c1')();
+  for (let turn = 0; turn < 6; turn++) await nextTurn();
+  expect(begun).toEqual(['a1', 'a2', 'a3', 'b1', 'a4', 'b3', 'a5']);
+  expect([turns.waiting('a'), turns.waiting('b'), turns.waiting('c')]).toEqual([0, 0, 0]);
+  leave();
+});

@@ -2,7 +2,7 @@
 import { Channel, FrameType } from '../protocol/frames.ts';
 import { MAX_CONTROL_BYTES, STREAM_WINDOW_BYTES } from '../protocol/limits.ts';
 import { ServiceError } from '../protocol/errors.ts';
-import { EMPTY, encodeJson, encodeU32 } from './payloads.ts';
+import { EMPTY, encodeError, encodeJson, encodeU32 } from './payloads.ts';
 import { SendQueue } from './send-queue.ts';
 import type { DataSource, Sender } from './sender.ts';
 import type { Json, MuxStream, StreamHandler } from './types.ts';
@@ -79,7 +79,7 @@ export class Stream implements MuxStream, DataSource {
   refuse(error: ServiceError): void {
     if (this.#closed || this.ours) return;
     if (this.#accepted) return this.reset(error);
-    this.#sendJson(FrameType.REFUSED, error.toWire());
+    this.#emit(FrameType.REFUSED, 0, encodeError(error));
     this.#owner.gone(this, error, false);
   }
 
@@ -128,7 +128,7 @@ export class Stream implements MuxStream, DataSource {
 
   reset(error: ServiceError): void {
     if (this.#closed) return;
-    this.#sendJson(FrameType.RESET, error.toWire());
+    this.#emit(FrameType.RESET, 0, encodeError(error));
     this.#owner.gone(this, error, false);
   }
 

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { MAX_CREATE_COUNT } from '../protocol/limits.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { checkKey } from '../protocol/idempotency-key.ts';
 import type { CreateSandboxInput, SandboxStatus } from '../protocol/sandbox.ts';
 import { SandboxInfo, read } from './answer.ts';
 import type { Creates } from './creates.ts';
@@ -185,6 +186,7 @@ export class Sandboxes {
 
 function checkCreate(call: string, options: CreateOptions): void {
   checkOptions(call, options, CREATE_OPTIONS);
+  checkKey(options.idempotencyKey, 'idempotencyKey');
   checkVariables('env', options.env);
   checkVariables('secrets', options.secrets);
   checkLabels(options.labels);

@@ -30,6 +30,15 @@ test.each(Object.entries(CALLS))('%s: the error names the invalid variable, and 
   await expect(call({ A: 'B=C', 'a b': '' })).rejects.toMatchObject({ code: 'node_unavailable' });
 });
 
+test.each(['', 'abc ', 'a\nb', 'é', 'x'.repeat(256), 42 as never])(
+  'the idempotency key %j, which not every way to the service would carry, is refused at once',
+  (idempotencyKey) => {
+    const said = expect.objectContaining({ code: 'invalid_request' }) as Error;
+    expect(() => client.sandboxes.create({ idempotencyKey })).toThrow(said);
+    expect(() => client.sandboxes.createMany(2, { idempotencyKey })).toThrow(said);
+  },
+);
+
 test('a secret is reported by its name only', async () => {
   const create = async () => void (await client.sandboxes.create({ secrets: { 'A=B': 'hidden' } }));
   await expect(create()).rejects.toMatchObject({

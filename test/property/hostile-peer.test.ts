@@ -148,6 +148,20 @@ describe('a hostile peer', { timeout: 240_000 }, () => {
     expect(v.closed()).toBeUndefined();
   });
 
+  it.each([
+    ['a list', '[1]'],
+    ['half an object', '{'],
+    ['text that is not UTF-8', Buffer.from('{"name":"a\xffb"}', 'latin1')],
+  ])('that requests with %s is refused, and keeps the link', async (_what, request) => {
+    const v = victim();
+    await v.say(HELLO, frame(FrameType.OPEN, 2, Buffer.from(request)));
+    const refused = v.said.frames.filter((f) => f.type === FrameType.REFUSED);
+    expect(refused.map((f) => [f.stream, (JSON.parse(f.payload.toString()) as { code: string }).code])).toEqual([
+      [2, 'protocol_error'],
+    ]);
+    expect(v.closed()).toBeUndefined();
+  });
+
   it('may open a bounded number of streams', async () => {
     const v = victim({ maxStreams: 3 });
     await v.say(HELLO, ...[2, 4, 6, 8].map((id) => frame(FrameType.OPEN, id, json({}))));

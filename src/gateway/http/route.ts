@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 
 import * as z from 'zod';
 import { messageOf } from '../../lib/schema-problems.ts';
 import { ServiceError } from '../../protocol/errors.ts';
+import { checkKey } from '../../protocol/idempotency-key.ts';
 import { assertAdmin, type Caller } from '../auth/auth.ts';
 import type { Services } from '../services.ts';
 import { onClosed } from './client-gone.ts';
@@ -70,7 +71,6 @@ export function route<P, Q, B>(spec: RouteSpec<P, Q, B>, handler: (call: Call<P,
   return { ...spec, handler } as unknown as Route;
 }
 
-const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 const EMPTY = z.strictObject({});
 
 /** Adds routes to the app. A caller without a valid key is refused before the body is read. */
@@ -139,13 +139,6 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T
 
 const idempotencyKey = (request: FastifyRequest): string | undefined =>
   checkKey(request.headers['idempotency-key'], 'Idempotency-Key');
-
-/** @throws ServiceError `invalid_request`, which calls it `what` */
-export function checkKey(value: unknown, what: string): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value === 'string' && IDEMPOTENCY_KEY.test(value)) return value;
-  throw new ServiceError('invalid_request', `${what} must be 1 to 255 visible ASCII characters`);
-}
 
 /** An integer in a query. */
 export function queryInt(min: number, max: number) {

@@ -18,6 +18,17 @@ function ask(mux: Mux, request: Json): ClientStream {
 }
 
 const create = (mux: Mux, spec: Json, key?: string): ClientStream => ask(mux, { op: 'create', key, ...spec });
+/** A line in which calls wait until the test begins them. */
+function heldLine({ services }: TestGateway) {
+  const line = { entered: 0, waiting: new Set<() => void>() };
+  vi.spyOn(services.bursts, 'enter').mockImplementation((_tenant, begin) => {
+    line.entered += 1;
+    line.waiting.add(begin);
+    return () => void line.waiting.delete(begin);
+  });
+  return line;
+}
+
 const idOf = async (created: ClientStream): Promise<string> => String((await created.opened)['id']);
 
 test('a create and a delete are answered with what a GET shows, and end their streams', async () => {
@@ -49,10 +60,10 @@ test('one key is one sandbox, whichever way it is sent, and another spec is a co
 });
 
 test.each<[string, Json, string]>([
-  ['an unknown field', { op: 'create', colour: 'red' }, 'open: '],
-  ['a wrong field', { op: 'create', cpus: 'two' }, 'open.cpus'],
-  ['a batch', { op: 'create', count: 2 }, 'open: '],
-  ['a key that is no header value', { op: 'create', key: 'ä' }, 'open.key'],
+  ['an unknown field', { op: 'create', colour: 'red' }, 'body: '],
+  ['a wrong field', { op: 'create', cpus: 'two' }, 'body.cpus'],
+  ['a batch', { op: 'create', count: 2 }, 'body: '],
+  ['a key that is no header value', { op: 'create', key: 'ä' }, 'key '],
   ['a delete of nothing', { op: 'delete' }, 'open.sandbox'],
 ])('%s is refused, and the field is named', async (_what, request, where) => {
   gateway = await TestGateway.start();
@@ -64,6 +75,12 @@ test.each<[string, Json, string]>([
   expect(error?.code).toBe('invalid_request');
   expect(error?.message.startsWith(where)).toBe(true);
   expect(gateway.node.records.size).toBe(0);
+});
+
+test('a refusal that would quote more than a frame takes says which it is', async () => {
+  gateway = await TestGateway.start();
+  const refused = create(await gateway.ws(), { labels: { ['x'.repeat(600_000)]: 'y' } });
+  await expect(refused.opened).rejects.toMatchObject({ code: 'invalid_request' });
 });
 
 test("a refusal by the tenant's limits says when to try again", async () => {
@@ -111,29 +128,64 @@ test('a burst of creates is begun over several turns of the event loop', async (
 test('a create whose client has gone before its turn makes nothing', async () => {
   gateway = await TestGateway.start();
   const mux = await gateway.ws();
-  const turns: (() => void)[] = [];
-  vi.spyOn(gateway.services.bursts, 'next').mockImplementation(() => new Promise((resolve) => turns.push(resolve)));
+  const line = heldLine(gateway);
   const made = create(mux, {});
-  await gateway.until('it waits', () => turns.length === 1);
+  await gateway.until('it waits', () => line.entered === 1);
   made.stream.reset(new ServiceError('cancelled'));
   const unknown = ask(mux, { op: 'delete', sandbox: 'sbx-none' });
-  await gateway.until('what was sent after it has arrived', () => turns.length === 2);
-  for (const turn of turns) turn();
+  await gateway.until('what was sent after it has arrived', () => line.entered === 2);
+  expect(line.waiting.size).toBe(1);
+  for (const begin of line.waiting) begin();
   await expect(unknown.opened).rejects.toMatchObject({ code: 'sandbox_not_found' });
   await nextTurn();
   expect(gateway.node.records.size).toBe(0);
+});
+
+test('no more than a bounded number of a tenant wait, and other tenants come in between', async () => {
+  gateway = await TestGateway.start();
+  const [mine, other] = [await gateway.ws(), await gateway.ws({ key: OTHER_KEY })];
+  const ends: string[] = [];
+  const gone = (mux: Mux, who: string): Promise<unknown> =>
+    ask(mux, { op: 'delete', sandbox: 'sbx-none' }).closed.then((error) => ends.push(`${who} ${error?.code}`));
+  const many = Array.from({ length: 1_000 }, () => gone(mine, 'mine'));
+  await gateway.until('the first have ended', () => ends.length > 0);
+  await gone(other, 'other');
+  expect(ends.indexOf('other sandbox_not_found')).toBeLessThan(900);
+  await Promise.all(many);
+});
+
+test("requests of streams that their client does not end are bounded, and another tenant's are not affected", async () => {
+  gateway = await TestGateway.start();
+  const [mine, other] = [await gateway.ws(), await gateway.ws({ key: OTHER_KEY })];
+  const env = Object.fromEntries(Array.from({ length: 7 }, (_, i) => [`V${i}`, 'x'.repeat(125_000)]));
+  const unended = (mux: Mux): ClientStream => openClientStream(mux, { op: 'create', key: 'one', env });
+  const streams: ClientStream[] = [];
+  const next = (mux: Mux): Promise<string> => {
+    const stream = unended(mux);
+    streams.push(stream);
+    return stream.opened.then(
+      () => 'made',
+      (error: ServiceError) => error.code,
+    );
+  };
+  const answers: string[] = [];
+  while (answers.at(-1) !== 'rate_limited' && answers.length < 100) answers.push(await next(mine));
+  expect(answers.indexOf('rate_limited')).toBeGreaterThan(60);
+  expect(await next(other)).toBe('made');
+  streams[0]?.stream.end();
+  await streams[0]?.closed;
+  expect(await next(mine)).toBe('made');
 });
 
 test('a gateway that drains refuses creates as draining, so that they go to another', async () => {
   const node = new FakeNode();
   gateway = await TestGateway.start([node]);
   const mux = await gateway.ws();
-  const turns: (() => void)[] = [];
-  vi.spyOn(gateway.services.bursts, 'next').mockImplementation(() => new Promise((resolve) => turns.push(resolve)));
+  const line = heldLine(gateway);
   const made = create(mux, {});
-  await gateway.until('it waits', () => turns.length === 1);
+  await gateway.until('it waits', () => line.entered === 1);
   const drained = gateway.services.lifecycle.drain(20_000);
-  for (const turn of turns) turn();
+  for (const begin of line.waiting) begin();
   await expect(made.opened).rejects.toMatchObject({ code: 'draining' });
   await drained;
   expect(node.records.size).toBe(0);

@@ -5,9 +5,10 @@
 import * as z from 'zod';
 import type { Json, MuxStream, StreamHandler } from '../../../mux/index.ts';
 import { ServiceError } from '../../../protocol/errors.ts';
+import { checkKey } from '../../../protocol/idempotency-key.ts';
 import { CreateSandboxRequest } from '../../../protocol/sandbox.ts';
 import type { Caller } from '../../auth/auth.ts';
-import { check, checkKey } from '../../http/route.ts';
+import { check } from '../../http/route.ts';
 import type { Services } from '../../services.ts';
 
 /** The answer to a batch might be larger than a frame. */
@@ -16,12 +17,10 @@ const DeleteOpen = z.strictObject({ op: z.literal('delete'), sandbox: z.string()
 
 /** As `POST /v1/sandboxes`, of one sandbox. */
 export function openCreate(stream: MuxStream, { tenant }: Caller, services: Services): StreamHandler {
-  return answered(stream, services, async () => {
-    // Whoever asked for it is gone, and could not use it.
-    if (stream.closed) throw new ServiceError('cancelled');
+  return answered(stream, tenant, services, async () => {
     const { op: _op, key, ...spec } = stream.request;
-    const request = check(OneSandbox, spec, 'open');
-    const [made] = await services.sandboxes.create(tenant, request, checkKey(key, 'open.key'));
+    const request = check(OneSandbox, spec, 'body');
+    const [made] = await services.sandboxes.create(tenant, request, checkKey(key, 'key'));
     if (made === undefined) throw new ServiceError('internal', 'nothing was created');
     return made;
   });
@@ -29,21 +28,28 @@ export function openCreate(stream: MuxStream, { tenant }: Caller, services: Serv
 
 /** As `DELETE /v1/sandboxes/{id}`. */
 export function openDelete(stream: MuxStream, { tenant }: Caller, services: Services): StreamHandler {
-  const { sandbox: id } = check(DeleteOpen, stream.request, 'open');
-  return answered(stream, services, async () => {
+  return answered(stream, tenant, services, async () => {
+    const { sandbox: id } = check(DeleteOpen, stream.request, 'open');
     await services.unknownIds.wait(id);
     return await services.sandboxes.delete(tenant, id);
   });
 }
 
-/** Does the work when it is its turn, and ends the stream with the outcome, which counts like that of an HTTP call. */
-function answered(stream: MuxStream, { bursts, log, metrics }: Services, work: () => Promise<Json>): StreamHandler {
+/**
+ * Does the work when it is its turn, and ends the stream with the outcome, which counts like that of an HTTP call. If the
+ * stream is gone before that, there is nobody who could use it, and it is not done.
+ * @throws ServiceError `rate_limited`
+ */
+function answered(
+  stream: MuxStream,
+  tenant: string,
+  { bursts, heldRequests, log, metrics }: Services,
+  work: () => Promise<Json>,
+): StreamHandler {
   const askedAt = performance.now();
   const count = (status: number): void => metrics.answered(status, performance.now() - askedAt);
-  bursts
-    .next()
-    .then(work)
-    .then(
+  const begin = (): void =>
+    void work().then(
       (sandbox) => {
         stream.accept(sandbox);
         stream.end();
@@ -57,5 +63,17 @@ function answered(stream: MuxStream, { bursts, log, metrics }: Services, work: (
         count(error.httpStatus);
       },
     );
-  return {};
+  const release = heldRequests.hold(tenant, JSON.stringify(stream.request).length);
+  try {
+    const leave = bursts.enter(tenant, begin);
+    return {
+      closed: () => {
+        leave();
+        release();
+      },
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
