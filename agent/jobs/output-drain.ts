@@ -26,6 +26,7 @@ const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
 export class OutputDrain implements MuxStream {
   readonly id = 0;
   readonly request: Json = {};
+  readonly requestBytes = 0;
   readonly #files: JobFiles;
   readonly #events: DrainEvents;
   #sandbox: StreamHandler = {};

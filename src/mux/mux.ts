@@ -95,7 +95,7 @@ class Link implements Mux, StreamOwner, FrameSink {
       if (this.#streams.size === 0) this.close();
       throw new ServiceError('draining', 'the link has used up its stream ids');
     }
-    const stream = new Stream(this, id, request, true);
+    const stream = new Stream(this, id, { request, bytes: payload.length, ours: true });
     stream.handler = handler;
     this.#streams.add(stream);
     this.sender.control(FrameType.OPEN, 0, 0, stream.id, payload);
@@ -240,7 +240,7 @@ class Link implements Mux, StreamOwner, FrameSink {
       return this.#refuse(id, new ServiceError('rate_limited', `at most ${this.#maxStreams} streams on one link`));
     }
     if (this.#options.onOpen === undefined) return this.#refuse(id, new ServiceError('not_supported'));
-    const stream = new Stream(this, id, request, false);
+    const stream = new Stream(this, id, { request, bytes: payload.length, ours: false });
     this.#streams.add(stream);
     try {
       stream.handler = this.#options.onOpen(stream);

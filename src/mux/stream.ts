@@ -22,10 +22,17 @@ export interface StreamOwner {
   gone(stream: Stream, error: ServiceError | null, later: boolean): void;
 }
 
+interface StreamOpening {
+  request: Json;
+  bytes: number;
+  /** Whether we opened it. */
+  ours: boolean;
+}
+
 export class Stream implements MuxStream, DataSource {
   readonly id: number;
   readonly request: Json;
-  /** Whether we opened it. */
+  readonly requestBytes: number;
   readonly ours: boolean;
   handler: StreamHandler = {};
 
@@ -53,10 +60,11 @@ export class Stream implements MuxStream, DataSource {
   /** Consumed, but not yet returned to the peer. */
   #unreturned = 0;
 
-  constructor(owner: StreamOwner, id: number, request: Json, ours: boolean) {
+  constructor(owner: StreamOwner, id: number, { request, bytes, ours }: StreamOpening) {
     this.#owner = owner;
     this.id = id;
     this.request = request;
+    this.requestBytes = bytes;
     this.ours = ours;
   }
 

@@ -46,6 +46,8 @@ export interface MuxStream {
   readonly id: number;
   /** What the opener asked for. */
   readonly request: Json;
+  /** The length of the request on the wire. */
+  readonly requestBytes: number;
   /** Responder: accept, with an answer. */
   accept(answer?: Json): void;
   /** Responder: refuse. The stream is gone. */

@@ -63,7 +63,7 @@ function answered(
         count(error.httpStatus);
       },
     );
-  const release = heldRequests.hold(tenant, JSON.stringify(stream.request).length);
+  const release = heldRequests.hold(tenant, stream.requestBytes);
   try {
     const leave = bursts.enter(tenant, begin);
     return {
