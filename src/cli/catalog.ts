@@ -43,7 +43,7 @@ const CATALOG: readonly Entry[] = [
   { name: 'rm', about: 'delete sandboxes', load: () => import('./commands/rm.ts') },
   {
     name: 'jobs',
-    about: 'list the commands of a sandbox, those that ended included',
+    about: 'list background commands of a sandbox, ended ones included, and others that still run',
     load: () => import('./commands/jobs.ts'),
   },
   { name: 'logs', about: 'print what a command has written so far', load: () => import('./commands/logs.ts') },

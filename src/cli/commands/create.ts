@@ -32,10 +32,10 @@ export function define(command: Command): void {
   command
     .argument('[image]', "image reference; the server's default if omitted")
     .option('--name <name>', 'a name for people; need not be unique')
-    .option('--cpus <number>', 'CPUs it may use', positive)
-    .option('--memory <size>', 'such as 512m or 2g', megabytes)
-    .option('--disk <size>', 'such as 512m or 2g', megabytes)
-    .option('--pids <number>', 'maximum number of processes', whole)
+    .option('--cpus <number>', 'CPUs it may use (default: 1)', positive)
+    .option('--memory <size>', 'such as 512m or 2g; a bare number is in MB (default: 512m)', megabytes)
+    .option('--disk <size>', 'such as 512m or 2g (default: no limit of its own)', megabytes)
+    .option('--pids <number>', 'maximum number of processes (default: 512)', whole)
     .option('--network <network>', 'off or internet', 'off')
     .option(
       '--env <name[=value]>',
@@ -50,8 +50,12 @@ export function define(command: Command): void {
     .option('--secret-file <name=path>', 'a secret whose value is in a file; both may be repeated', filePair)
     .option('--label <name=value>', 'label to find it by; the first = ends the name; may be repeated', label)
     .option('--start-command <command>', 'run in the background once the sandbox is up')
-    .option('--timeout <duration>', 'lifetime, such as 10m or 2h', duration)
-    .option('--idle-timeout <duration>', 'end it after this long without a call', duration)
+    .option(
+      '--timeout <duration>',
+      'lifetime, such as 10m or 2h; a bare number is in seconds (default: 1h, at most 7d)',
+      duration,
+    )
+    .option('--idle-timeout <duration>', 'end it after this long without a call (default: never)', duration)
     .option('--priority <number>', 'among your waiting sandboxes, the highest starts first (default: 0)', integer)
     .option(
       '--count <number>',

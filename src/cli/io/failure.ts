@@ -11,7 +11,7 @@ const PLATFORM_FAILURE = 255;
 let localFailure = 1;
 
 const HINTS: Partial<Record<ErrorCode, string>> = {
-  unauthenticated: 'set MILLIBOX_API_KEY to the key that `millibox up` printed',
+  unauthenticated: 'set MILLIBOX_API_KEY to the key that `npm start` or `millibox up` printed',
   forbidden: 'nodes and images need an administrator key: see docs/tenants.md',
   sandbox_not_found: '`millibox ls` lists the live ones',
   sandbox_ended: '`millibox ls -a` shows when and why',
