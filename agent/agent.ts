@@ -125,7 +125,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
     },
     overdue: () => background(sandboxes.endAll('node_drained', DRAINED), 'ending what a drain has left', log),
   });
-  const images = new ImageList(runtime.images, reportChanged, log);
+  const images = new ImageList(runtime.images, () => reportListeners.tell({ soon: true }), log);
   const turns = new PerTurn(BEGUN_PER_TURN);
   await spreadSubdirectories([homes.root, jobs.directory], log);
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, jobs, log }, stopping.signal);
@@ -147,7 +147,8 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
         runtime,
         log,
         dataDir: config.dataDir,
-        imagesChanged: () => background(images.look(), 'the list of images', log),
+        imagesChanged: () =>
+          images.look().catch((err: unknown) => log.warn({ err }, 'the list of images could not be read')),
         feed: {
           report: () => nodeReport({ config, runtime, capacity, intake, pools, images }),
           list: () => sandboxes.list(),

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test, vi } from 'vitest';
 import type { Json, MuxStream } from '../../src/mux/index.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
@@ -104,4 +105,27 @@ test('a pull checks for a newer image only with `refresh`, and reports whether t
   expect(await pull(h, 'moves:1', { refresh: true })).toEqual({ type: 'done', changed: false });
   expect(images.get('moves:1')?.id).toBe('sha256:new');
   expect(await codeOf(pull(h, 'unreachable/moves:1', { refresh: true }))).toBe('image_unreachable');
+});
+
+test("an image that was pulled, imported or removed is in the node's report, or no longer, when that is answered", async () => {
+  await using h = await Harness.fake();
+  const list = h.runtime.images.list.bind(h.runtime.images);
+  vi.spyOn(h.runtime.images, 'list').mockImplementation(async () => {
+    await sleep(50);
+    return await list();
+  });
+  const reported = async (): Promise<string[]> => {
+    const events = h.client.watch();
+    await until('the snapshot', () => events.length > 0);
+    return events.flatMap((event) => (event.type === 'snapshot' ? event.node.images : []));
+  };
+  await pull(h, 'pulled:1');
+  expect(await reported()).toContain('pulled:1');
+  const { stream, done } = startImport(h, 'imported:1');
+  await stream.write(Channel.BYTES, Buffer.from('archive'));
+  stream.fin(Channel.BYTES);
+  await done;
+  expect(await reported()).toContain('imported:1');
+  await h.client.call({ op: 'image-remove', image: 'imported:1' });
+  expect(await reported()).not.toContain('imported:1');
 });

@@ -23,8 +23,8 @@ export interface ImageOpsDeps {
   images: Images;
   /** Uploaded archives are stored below it until they are unpacked. */
   dataDir: string;
-  /** Called when the set of images has changed. */
-  changed(): void;
+  /** Called when the set of images may have changed. Resolves once it is in the node's report. Never rejects. */
+  changed(): Promise<void>;
   log: Logger;
 }
 
@@ -45,6 +45,7 @@ export function pullImage(
       if (!stream.closed) stream.event({ type: 'progress', ...progress });
     };
     const done = bring(images, image, refresh, { signal: linked.signal, onProgress })
+      .finally(changed)
       .then(
         (isChanged) => {
           stream.event({ type: 'done', changed: isChanged });
@@ -52,10 +53,7 @@ export function pullImage(
         },
         (error: unknown) => stream.reset(ServiceError.from(error)),
       )
-      .finally(() => {
-        linked[Symbol.dispose]();
-        changed();
-      });
+      .finally(() => linked[Symbol.dispose]());
     background(done, 'the pull of an image', log);
   });
   return { closed: () => gone.abort(new ServiceError('cancelled')) };
@@ -96,10 +94,10 @@ export function importImage(stream: MuxStream, image: string, deps: ImageOpsDeps
   queueMicrotask(() => {
     stream.accept();
     const done = work().then(
-      ({ id }) => {
+      async ({ id }) => {
+        await changed();
         stream.event({ type: 'done', id });
         stream.end();
-        changed();
       },
       (error: unknown) => {
         if (!stream.closed) stream.reset(ServiceError.from(error));

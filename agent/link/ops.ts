@@ -37,8 +37,8 @@ interface OpsDeps {
   log: Logger;
   /** Uploaded archives are stored below it. */
   dataDir: string;
-  /** Called when the set of images has changed. */
-  imagesChanged(): void;
+  /** Called when the set of images may have changed. Resolves once it is in the node's report. Never rejects. */
+  imagesChanged(): Promise<void>;
   intake: Pick<Intake, 'cordon' | 'drain'>;
   execHooks: ExecHooks;
 }
@@ -138,7 +138,7 @@ const OPENERS: Record<string, Opener> = {
     const image = imageIn(stream);
     return later(stream, async () => {
       await runtime.images.remove(image);
-      imagesChanged();
+      await imagesChanged();
       return {};
     });
   },
