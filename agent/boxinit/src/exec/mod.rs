@@ -12,6 +12,7 @@ pub mod request;
 mod script;
 pub mod spawn;
 mod start;
+mod victims;
 
 use crate::core::Core;
 use crate::error::WireError;
@@ -28,6 +29,7 @@ use request::Request;
 use script::Script;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
+use victims::Victims;
 
 const MAX_RUNNING: usize = 512;
 const MAX_KEPT: usize = 4096;
@@ -98,6 +100,7 @@ pub struct Execs {
     /// Reaping is queued in the loop's work.
     reaps_on: bool,
     oom: end::OomCounter,
+    victims: Victims,
 }
 
 impl Execs {

@@ -15,7 +15,7 @@ use crate::kill;
 use crate::mux::Owner;
 use crate::slab::Key;
 use crate::sys::io::{self, Fd};
-use crate::sys::{self, limits, poll, tty};
+use crate::sys::{self, poll, tty};
 use crate::timers::Timer;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -147,6 +147,7 @@ impl Execs {
             spawned = launch(core, &prepared, &ends, tag, request.pty.is_some());
         }
         let pid = spawned.map_err(|failure| explain(failure, &request))?;
+        self.victims.add(pid, &self.by_pid);
         for fd in ends.theirs.iter_mut() {
             fd.close();
         }
@@ -231,7 +232,7 @@ fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, tag: u64, terminal:
     let identity = prepared.identity.as_ref().filter(|identity| (identity.uid, identity.gid) != (0, 0));
     // boxinit's working directory is `/`, which root may always enter.
     let cwd = Some(&prepared.cwd).filter(|cwd| identity.is_some() || cwd.as_bytes() != b"/");
-    let pid = core.spawner.spawn(&Program {
+    core.spawner.spawn(&Program {
         candidates: &prepared.candidates,
         argv: &prepared.argv,
         env: &prepared.env,
@@ -242,7 +243,5 @@ fn launch(core: &mut Core, prepared: &Prepared, ends: &Ends, tag: u64, terminal:
         terminal,
         tag,
         descriptor_limit: core.descriptor_limit,
-    })?;
-    limits::prefer_as_victim(pid);
-    Ok(pid)
+    })
 }

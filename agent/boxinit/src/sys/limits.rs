@@ -56,9 +56,8 @@ pub fn set_tag(tag: u64) {
     unsafe { setrlimit(RLIMIT_LOCKS, &limit) };
 }
 
-/// Makes the kernel kill this process, and what it starts from now on, before boxinit when memory runs out: by size
-/// alone, a small program would outlive boxinit, and its sandbox would end. Only a process that executes its own program:
-/// one that still shares our memory shares the score too. Not every kernel has it.
+/// Makes the kernel kill this process, and what it starts from now on, first when memory runs out. Only a process that
+/// executes its own program: one that still shares our memory shares the score too. Not every kernel has it.
 pub fn prefer_as_victim(pid: c_int) {
     let score = OpenOptions::new().write(true).open(format!("/proc/{}/oom_score_adj", pid));
     // It may have ended already.
