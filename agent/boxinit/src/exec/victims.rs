@@ -51,7 +51,7 @@ impl Victims {
         }
         let mut text = [0; 128];
         let count = self.load.as_ref()?.read_at(&mut text, 0).ok()?;
-        let last = text[..count].split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty()).last()?;
+        let last = text[..count].split(|byte| byte.is_ascii_whitespace()).rfind(|word| !word.is_empty())?;
         // gVisor has no such number, and says 0.
         pid_from(last).filter(|pid| *pid > 0)
     }
