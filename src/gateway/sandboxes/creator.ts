@@ -7,6 +7,7 @@ import type { CreateSandboxRequest } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import { couldFit } from '../nodes/placement.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
+import { tooLarge } from '../nodes/too-large.ts';
 import type { CreateContext, PlacementQueue, Ticket } from '../queue/queue.ts';
 import type { Admission } from '../tenants/admission.ts';
 import { overdueRecord, TAKEN_BACK, type Entry } from './entry.ts';
@@ -198,13 +199,8 @@ export class Creator {
     const { cpus, memoryMb, diskMb = null } = request;
     const need = { image, cpus, memoryMb, diskMb };
     if (known.length === 0 || known.some((node) => couldFit(node, need))) return;
-    throw new ServiceError('invalid_request', 'no node is large enough for this sandbox', {
-      details: {
-        cpus: Math.max(...known.map((node) => node.report?.cpus ?? 0)),
-        memoryMb: Math.max(...known.map((node) => node.report?.memoryMb ?? 0)),
-        ...(diskMb === null ? {} : { diskMb: Math.max(...known.map((node) => node.report?.diskMb ?? 0)) }),
-      },
-    });
+    const { message, details } = tooLarge(known, need);
+    throw new ServiceError('invalid_request', message, { details });
   }
 }
 
