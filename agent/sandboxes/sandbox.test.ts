@@ -53,7 +53,7 @@ test('the end fails waiting calls, but not cancelled ones, and discards secrets'
   sandbox.whenRunning({ ready: () => undefined, failed: (error: ServiceError) => void told.push(error.code) });
   sandbox.whenRunning(gone);
   sandbox.cancel(gone);
-  sandbox.end('ERROR', 'start_failed', 'why', 5);
+  sandbox.end({ reason: 'start_failed', message: 'why' }, 5);
   expect(told).toEqual([]);
   sandbox.tellEnd();
   expect(told).toEqual(['sandbox_ended']);

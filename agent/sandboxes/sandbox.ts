@@ -4,7 +4,7 @@
  */
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { pendingRecord, type SandboxRecord, type SandboxSpec } from '../../src/protocol/node.ts';
-import { isEnded, type EndReason, type SandboxStatus } from '../../src/protocol/sandbox.ts';
+import { endOf, isEnded, type EndReason, type SandboxStatus } from '../../src/protocol/sandbox.ts';
 import type { Launched } from '../pool/launcher.ts';
 import type { Image } from '../runtime/runtime.ts';
 
@@ -27,6 +27,8 @@ export interface OomKills {
   /** The newest of these exits. */
   exits: readonly string[];
 }
+
+type End = Pick<SandboxRecord, 'reason' | 'message' | 'errorCode'>;
 
 export interface Waiting {
   /** Called once the sandbox runs; not before this call has returned. */
@@ -100,8 +102,8 @@ export class Sandbox {
   }
 
   /** Ends it. `tellEnd` fails the waiting calls. */
-  end(status: 'TERMINATED' | 'ERROR' | 'TIMEOUT', reason: EndReason, message: string | null, nowMs: number): void {
-    this.move(status, { reason, message, endedAtMs: nowMs });
+  end(end: End & { reason: EndReason }, nowMs: number): void {
+    this.move(statusFor(end.reason), { ...end, endedAtMs: nowMs });
     this.spec = null;
     this.env = {};
     this.provisioning.abort(this.endedError());
@@ -115,9 +117,9 @@ export class Sandbox {
   }
 
   endedError(): ServiceError {
-    const { reason, status, message } = this.record;
+    const { reason, message } = this.record;
     const text = `the sandbox has ended: ${message ?? reason ?? 'unknown'}`;
-    return new ServiceError('sandbox_ended', text, { details: { status, reason } });
+    return new ServiceError('sandbox_ended', text, { details: endOf(this.record) });
   }
 
   /** Runs at once if the sandbox runs. @throws ServiceError `sandbox_ended`, `rate_limited`. */
@@ -192,7 +194,7 @@ export function newRecord(spec: SandboxSpec, nowMs: number): SandboxRecord {
   };
 }
 
-export function statusFor(reason: EndReason): 'TERMINATED' | 'ERROR' | 'TIMEOUT' {
+function statusFor(reason: EndReason): 'TERMINATED' | 'ERROR' | 'TIMEOUT' {
   if (reason === 'deleted') return 'TERMINATED';
   return reason === 'lifetime' || reason === 'idle' ? 'TIMEOUT' : 'ERROR';
 }

@@ -1,7 +1,7 @@
 /** The life cycle of every sandbox on the node: the only place that changes a sandbox's state, up to its end. */
 import { background } from '../../src/lib/background.ts';
 import type { Logger } from '../../src/lib/logger.ts';
-import { ServiceError } from '../../src/protocol/errors.ts';
+import { ServiceError, type ErrorCode } from '../../src/protocol/errors.ts';
 import { ID_PATTERN } from '../../src/protocol/ids.ts';
 import type { SandboxRecord, SandboxSpec } from '../../src/protocol/node.ts';
 import type { EndReason } from '../../src/protocol/sandbox.ts';
@@ -14,7 +14,7 @@ import { EarlyDeletes } from './early-deletes.ts';
 import { LastUses } from './last-uses.ts';
 import { Ledger, type SandboxChange } from './ledger.ts';
 import type { RecordStore, StoredSandbox } from './record-store.ts';
-import { Sandbox, hereFrom, newRecord, statusFor } from './sandbox.ts';
+import { Sandbox, hereFrom, newRecord } from './sandbox.ts';
 
 const ENDED = 'the container ended by itself';
 const PERHAPS_OOM = `${ENDED}, possibly out of memory: the cause cannot be determined`;
@@ -99,7 +99,7 @@ export class Sandboxes {
       if (!sandbox.recorded) this.#changed(sandbox);
     } catch (error) {
       // It was never announced.
-      sandbox.end('ERROR', 'internal', null, Date.now());
+      sandbox.end({ reason: 'internal', message: null }, Date.now());
       this.#ledger.remove(sandbox);
       this.#giveUp(sandbox);
       throw error;
@@ -185,9 +185,9 @@ export class Sandboxes {
   }
 
   /** Ends a sandbox; its container is destroyed after this returns. No effect if it has already ended. */
-  end(sandbox: Sandbox, reason: EndReason, message: string | null): void {
+  end(sandbox: Sandbox, reason: EndReason, message: string | null, errorCode?: ErrorCode): void {
     if (sandbox.ended) return;
-    sandbox.end(statusFor(reason), reason, message, Date.now());
+    sandbox.end({ reason, message, errorCode }, Date.now());
     // Announced to gateways first, so that a client whose call fails finds the sandbox ended.
     this.#ledger.bury(sandbox);
     sandbox.tellEnd();
@@ -272,7 +272,7 @@ export class Sandboxes {
       // Gateways eject a node that fails to start sandboxes. An image that is too large for the disk, or takes too long
       // to unpack, must not count as the node's failure: any client could eject nodes by naming one.
       const ofImage = sandbox.image === null || failure.code.startsWith('image_');
-      this.end(sandbox, ofImage ? 'image_pull_failed' : 'start_failed', failure.message);
+      this.end(sandbox, ofImage ? 'image_pull_failed' : 'start_failed', failure.message, failure.code);
     });
     background(work, 'provisioning', this.#options.log);
   }

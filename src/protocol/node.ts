@@ -78,6 +78,11 @@ export const SandboxRecord = z.object({
   status: SandboxStatus,
   reason: ReceivedEndReason.nullable(),
   message: z.string().nullable(),
+  errorCode: z
+    .string()
+    .regex(/^[a-z0-9_]{1,64}$/)
+    .optional()
+    .catch(undefined),
   cpus: z.number(),
   memoryMb: z.number(),
   diskMb: z.number().nullable(),
@@ -234,6 +239,7 @@ export function toSandbox(record: SandboxRecord, node: string | null): Sandbox {
     status: record.status,
     reason: record.reason,
     message: record.message,
+    ...(record.errorCode === undefined ? {} : { errorCode: record.errorCode }),
     node,
     cpus: record.cpus,
     memoryMb: record.memoryMb,

@@ -116,6 +116,8 @@ export const Sandbox = z.object({
   status: SandboxStatus,
   reason: EndReason.nullable(),
   message: z.string().nullable(),
+  /** Of the error that kept it from starting, such as `image_not_found`. */
+  errorCode: z.string().optional(),
   node: z.string().nullable(),
   cpus: z.number(),
   memoryMb: z.number(),
@@ -135,3 +137,11 @@ export type Sandbox = z.infer<typeof Sandbox>;
 
 export const isEnded = (status: SandboxStatus): boolean =>
   status === 'TERMINATED' || status === 'ERROR' || status === 'TIMEOUT';
+
+/** How a sandbox ended: the `details` of `sandbox_ended`. */
+export const endOf = ({ status, reason, errorCode }: End): Record<string, unknown> => ({
+  status,
+  reason,
+  ...(errorCode === undefined ? {} : { errorCode }),
+});
+type End = { status: string; reason: string | null; errorCode?: string | undefined };

@@ -1,6 +1,7 @@
 /** A sandbox, from the moment it is requested. Commands may be sent before it runs: they are queued. */
 import { orAbort, withDeadline } from '../lib/deadline.ts';
 import { ServiceError } from '../protocol/errors.ts';
+import { endOf } from '../protocol/sandbox.ts';
 import { SandboxInfo, hasEnded, read } from './answer.ts';
 import type { Connection } from './connection.ts';
 import { ExecHandle } from './exec/handle.ts';
@@ -105,8 +106,8 @@ export class Sandbox implements AsyncDisposable {
 
   /**
    * Resolves when it runs. Not needed before an exec.
-   * @throws ServiceError `sandbox_ended` when it ended instead (`details.reason`), `deadline_exceeded` (10 minutes
-   *   unless given).
+   * @throws ServiceError `sandbox_ended` when it ended instead (`details.reason`, and `details.errorCode` if an error
+   *   kept it from starting), `deadline_exceeded` (10 minutes unless given).
    */
   async ready(options: CallOptions = {}): Promise<SandboxInfo> {
     checkOptions('ready', options, CALL_OPTIONS);
@@ -290,7 +291,5 @@ export function deleteSandbox(http: HttpClient, id: string, options: CallOptions
 
 function ended(info: SandboxInfo): ServiceError {
   const why = info.message ?? info.reason ?? info.status;
-  return new ServiceError('sandbox_ended', `the sandbox has ended: ${why}`, {
-    details: { status: info.status, reason: info.reason },
-  });
+  return new ServiceError('sandbox_ended', `the sandbox has ended: ${why}`, { details: endOf(info) });
 }

@@ -106,11 +106,12 @@ describe('sandboxes', () => {
   });
 
   it('are ready when they run, or report why they never will', async () => {
+    const gone = { reason: 'image_pull_failed', errorCode: 'image_not_found' };
     const { client } = await service(({ url }, n) => {
       const ends = url.pathname.endsWith('sbx-bad');
       if (n < 4) return { body: info(ends ? 'sbx-bad' : 'sbx-1', 'PROVISIONING') };
       return {
-        body: ends ? info('sbx-bad', 'ERROR', { reason: 'image_pull_failed', message: 'gone' }) : info('sbx-1'),
+        body: ends ? info('sbx-bad', 'ERROR', { ...gone, message: 'gone' }) : info('sbx-1'),
       };
     });
     const sandbox = await client.sandboxes.create();
@@ -118,7 +119,7 @@ describe('sandboxes', () => {
     const bad = await client.sandboxes.get('sbx-bad');
     await expect(bad.ready()).rejects.toMatchObject({
       code: 'sandbox_ended',
-      details: { reason: 'image_pull_failed' },
+      details: gone,
     });
   });
 

@@ -157,7 +157,7 @@ export class Placer {
         return { unclear: node.name };
       default:
         entry.sent = false;
-        store.end(entry, reasonOf(error), error.message);
+        store.end(entry, reasonOf(error), error.message, error.code);
         return 'placed';
     }
   }

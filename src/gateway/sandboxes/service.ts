@@ -2,7 +2,7 @@
 import { resolvesWithin } from '../../lib/deadline.ts';
 import { ServiceError, type ServiceErrorOptions } from '../../protocol/errors.ts';
 import { MAX_PAGE, MAX_TIMEOUT_MS } from '../../protocol/limits.ts';
-import { CreateSandboxRequest, type Sandbox, type SandboxStatus } from '../../protocol/sandbox.ts';
+import { CreateSandboxRequest, endOf, type Sandbox, type SandboxStatus } from '../../protocol/sandbox.ts';
 import type { GatewayConfig } from '../config.ts';
 import { formOf } from '../idempotency/fingerprint.ts';
 import type { IdempotencyStore } from '../idempotency/store.ts';
@@ -265,8 +265,7 @@ export class SandboxService {
   #alive(tenant: string, id: string): Entry {
     const entry = this.entry(tenant, id);
     if (!entry.ended) return entry;
-    const { status, reason, message } = entry.record;
-    throw new ServiceError('sandbox_ended', message ?? undefined, { details: { status, reason } });
+    throw new ServiceError('sandbox_ended', entry.record.message ?? undefined, { details: endOf(entry.record) });
   }
 
   /** A sandbox that was made under this key before, perhaps through another gateway a moment ago. */

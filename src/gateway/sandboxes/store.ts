@@ -5,6 +5,7 @@
  * meanwhile.
  */
 import type { Logger } from '../../lib/logger.ts';
+import type { ErrorCode } from '../../protocol/errors.ts';
 import { TOMBSTONE_KEPT_MS } from '../../protocol/limits.ts';
 import type { SandboxRecord } from '../../protocol/node.ts';
 import { isEnded, type EndReason } from '../../protocol/sandbox.ts';
@@ -192,9 +193,10 @@ export class Store {
   }
 
   /** Ends a sandbox on the gateway's decision. Does nothing if it has ended already. */
-  end(entry: Entry, reason: EndReason, message: string | null): void {
+  end(entry: Entry, reason: EndReason, message: string | null, errorCode?: ErrorCode): void {
     if (entry.ended) return;
-    this.#replace(entry, endedRecord(entry.record, reason, message, this.#now()), entry.accepted);
+    const ended = endedRecord(entry.record, reason, message, this.#now());
+    this.#replace(entry, { ...ended, errorCode }, entry.accepted);
   }
 
   /**

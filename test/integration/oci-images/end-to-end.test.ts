@@ -100,6 +100,14 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     expect(await sandbox.refresh()).toMatchObject({ status: 'ERROR', reason: 'image_pull_failed' });
   });
 
+  test('a sandbox whose image cannot be had says by a code why, and so does each of its calls', async () => {
+    const sandbox = stack.client.sandboxes.create({ image: `${registry.host}/nothing:1` });
+    const end = { status: 'ERROR', reason: 'image_pull_failed', errorCode: 'image_not_found' };
+    await expect(sandbox.exec('true')).rejects.toMatchObject({ code: 'sandbox_ended', details: end });
+    expect(await sandbox.refresh()).toMatchObject(end);
+    await expect(sandbox.exec('true')).rejects.toMatchObject({ code: 'sandbox_ended', details: end });
+  });
+
   test('what cannot be had is said in one line, and the command fails', async () => {
     const missing = await image('pull', `${registry.host}/nothing:1`);
     expect(missing.code).toBe(1);
