@@ -108,9 +108,13 @@ async function main(): Promise<number> {
   const scenario = SCENARIOS.find((each) => each.name === name);
   const subjects = scenario !== undefined && 'run' in scenario ? scenario.subjects : undefined;
   const known = subjects === undefined ? subject === undefined : subjects.some((each) => each.name === subject);
-  if (values.help || scenario === undefined || !known || rest.length > 0) {
-    (values.help ? process.stdout : process.stderr).write(USAGE);
-    return values.help ? 0 : WRONG_USE;
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  if (scenario === undefined || !known || rest.length > 0) {
+    process.stderr.write(`bench: ${wrongWords(positionals, subjects)}\n\n${USAGE}`);
+    return WRONG_USE;
   }
   const live = new LiveLine(process.stderr);
   const seconds = amount(values.duration, '--duration');
@@ -154,6 +158,15 @@ async function main(): Promise<number> {
   if (values.save) save(report, outcome);
   process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : toTable(report));
   return Object.keys(outcome.errors).length === 0 && leftovers.length === 0 ? 0 : 1;
+}
+
+/** What is wrong with the words of a command line that names no scenario, or one with a load that it does not have. */
+function wrongWords([name, subject]: string[], subjects: readonly { name: string }[] | undefined): string {
+  if (name === undefined) return 'which scenario?';
+  if (!SCENARIOS.some((scenario) => scenario.name === name)) return `there is no scenario ${name}`;
+  if (subjects === undefined) return `${name} takes options only`;
+  const known = subjects.map((each) => each.name).join(', ');
+  return subject === undefined ? `${name} what? One of ${known}` : `${name} takes one of ${known}, and options`;
 }
 
 /** Ends the run, whatever its result. What a failed one leaves is reported beside its error. */

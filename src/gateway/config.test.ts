@@ -74,9 +74,15 @@ test('all problems are reported at once, without any secret', () => {
     }
     throw new Error('accepted');
   };
-  const all = bad({ MILLIBOX_LISTEN: 'nowhere', MILLIBOX_NODES: 'http://x', MILLIBOX_API_KEYS: 'tenant:my-plain-key' });
-  for (const name of ['MILLIBOX_LISTEN', 'MILLIBOX_NODES', 'MILLIBOX_NODE_SECRET', 'MILLIBOX_API_KEYS'])
-    expect(all).toContain(name);
+  const all = bad({
+    MILLIBOX_LISTEN: 'nowhere',
+    MILLIBOX_NODES: 'http://x',
+    MILLIBOX_API_KEYS: 'tenant:my-plain-key',
+    MILLIBOX_QUEUE_MAX: 'many',
+    MILLIBOX_LOG_LEVEL: 'loud',
+  });
+  const wrong = ['LISTEN', 'NODES', 'NODE_SECRET', 'API_KEYS', 'QUEUE_MAX', 'LOG_LEVEL'];
+  for (const name of wrong) expect(all).toContain(`MILLIBOX_${name}`);
   expect(all).not.toContain('my-plain-key');
   expect(bad({ ...GOOD, MILLIBOX_NODE_SECRET: 'short' })).not.toContain('short:');
   expect(bad({ ...GOOD, MILLIBOX_NODES: 'ws://a:1,ws://a:1' })).toContain('MILLIBOX_NODES');

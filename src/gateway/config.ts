@@ -10,7 +10,7 @@ import type { Heartbeat } from './nodes/link.ts';
 import { DEFAULT_DISCOVERY_CONFIG, parseDiscoveryConfig, type DiscoveryConfig } from './discovery/config.ts';
 import { DEFAULT_PRIME_CONFIG, parsePrimeConfig, type PrimeConfig } from './doors/prime/config.ts';
 import { NO_TENANTS, readTenantsFile, type TenantsFile } from './tenants/file.ts';
-import { readEnv, wholeNumber, words } from '../lib/env-schema.ts';
+import { readValid, wholeNumber, words } from '../lib/env-schema.ts';
 
 export interface ApiKey {
   tenant: string;
@@ -101,18 +101,9 @@ const Environment = z.object({
   MILLIBOX_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
-function settings(env: Record<string, string | undefined>): z.infer<typeof Environment> {
-  try {
-    return readEnv(Environment, env);
-  } catch (error) {
-    throw new ConfigError((error as Error).message);
-  }
-}
-
 /** @throws ConfigError */
 export function loadConfig(env: Record<string, string | undefined>): GatewayConfig {
-  const e = settings(env);
-  const problems: string[] = [];
+  const { settings: e, problems } = readValid(Environment, env);
   const attempt = <T>(name: string, fallback: T, read: () => T): T => {
     try {
       return read();

@@ -14,10 +14,23 @@ export const wholeNumber = (min: number, max: number, fallback: number) =>
 /** A list, separated by commas or white space. */
 export const words = (text: string): string[] => text.split(/[\s,]+/).filter((word) => word !== '');
 
-/** An empty variable counts as unset. @throws Error that names the variable and the problem. */
-export function readEnv<T>(schema: z.ZodType<T>, env: Record<string, string | undefined>): T {
-  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const parsed = schema.safeParse(present);
+type Env = Record<string, string | undefined>;
+
+/** An empty variable counts as unset. @throws Error that names each variable that is wrong, and the problem. */
+export function readEnv<T>(schema: z.ZodType<T>, env: Env): T {
+  const parsed = schema.safeParse(present(env));
   if (parsed.success) return parsed.data;
   throw new Error(parsed.error.issues.map(problem).join('; '));
 }
+
+/** As `readEnv`, for a schema in which every variable may be unset: one that is wrong counts as such. */
+export function readValid<T>(schema: z.ZodType<T>, env: Env): { settings: T; problems: string[] } {
+  const { error } = schema.safeParse(present(env));
+  const issues = error?.issues ?? [];
+  const wrong = new Set(issues.map(({ path }) => path[0]));
+  const valid = Object.fromEntries(Object.entries(present(env)).filter(([name]) => !wrong.has(name)));
+  return { settings: schema.parse(valid), problems: issues.map(problem) };
+}
+
+const present = (env: Env): Env =>
+  Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));

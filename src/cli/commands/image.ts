@@ -75,7 +75,7 @@ async function archiveIn(path: string): Promise<Readable> {
     if (!(await file.stat()).isDirectory()) return file.createReadStream();
     await file.close();
   } catch (error) {
-    throw new ServiceError('invalid_request', `${path} cannot be read: ${String(error)}`, { cause: error });
+    throw new ServiceError('invalid_request', `${path} cannot be read: ${(error as Error).message}`, { cause: error });
   }
   throw new ServiceError('invalid_request', `${path} is a directory: a tar file is expected`);
 }

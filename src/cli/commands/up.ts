@@ -61,7 +61,7 @@ Examples:
           else await greet(stack);
           await orAbort(signal, new Promise<never>(() => undefined));
         } finally {
-          say('stopping');
+          say('stopping: calls in progress have a few seconds, then sandboxes are removed');
           await stack.stop();
         }
       } catch (error) {

@@ -32,7 +32,7 @@ curl${onPath('curl', path) ? '' : ' (not installed here: apt-get install curl)'}
   SB=$(curl -s -X POST $MILLIBOX_URL/v1/sandboxes -H "Authorization: Bearer $MILLIBOX_API_KEY" \\
     -H 'content-type: application/json' -d '{}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
   curl -s -X POST $MILLIBOX_URL/v1/sandboxes/$SB/exec -H "Authorization: Bearer $MILLIBOX_API_KEY" \\
-    -H 'content-type: application/json' -d '{"command":"python3 -c \\"print(6 * 7)\\""}'
+    -H 'content-type: application/json' -d '{"command":"python3 -c \\"print(6 * 7)\\""}' -w '\\n'
   curl -s -X DELETE $MILLIBOX_URL/v1/sandboxes/$SB -H "Authorization: Bearer $MILLIBOX_API_KEY" -o /dev/null
 
 CLI:

@@ -120,7 +120,7 @@ describe.skipIf(lacking !== '')(`images from the command line${because}`, () => 
     const absent = join(home, 'not-there');
     const noFile = await image('import', absent, 'own/none:1');
     expect(noFile.code).toBe(1);
-    expect(noFile.stdout.toString()).toContain(`${absent} cannot be read: Error: ENOENT`);
+    expect(noFile.stdout.toString()).toContain(`${absent} cannot be read: ENOENT`);
     const directory = await image('import', home, 'own/none:1');
     expect(directory.code).toBe(1);
     expect(directory.stdout.toString()).toContain(`${home} is a directory: a tar file is expected (invalid_request)`);
