@@ -40,7 +40,8 @@ test.each([
   [['exec', '--bogus'], "bench: Unknown option '--bogus'"],
   [['exec', '--n', '1.5'], 'bench: --n takes a whole number\n'],
   [['images', '--url', 'http://127.0.0.1:1'], 'bench: images prepares the server that it measures: leave --url out\n'],
-  [['nothing'], 'Usage: npm run -s bench'],
+  [['nothing'], 'bench: there is no scenario nothing\n\nUsage: npm run -s bench'],
+  [['load', 'nothing'], 'bench: load takes one of exec-storm, '],
 ])('called as %j, it says what is wrong, and no more', async (args, said) => {
   const { status, stdout, stderr } = await run(process.execPath, [path.join(ROOT, 'bench/main.ts'), ...args]);
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
