@@ -11,6 +11,7 @@ import type { SandboxRecord } from '../../protocol/node.ts';
 import { isEnded, type EndReason } from '../../protocol/sandbox.ts';
 import type { Node } from '../nodes/node.ts';
 import { AgeIndex, type Position } from './age-index.ts';
+import { isBelief, isGuess } from './assumed-ends.ts';
 import { Entry, endedRecord } from './entry.ts';
 
 export interface StoreEvents {
@@ -111,15 +112,8 @@ export class Store {
 
   /** Applies a node's report of one sandbox. */
   take(node: Node, record: SandboxRecord): void {
-    let entry = this.#entries.get(record.id);
-    if (entry === undefined) {
-      entry = this.add(record);
-      entry.node = node;
-      entry.accepted = true;
-      entry.confirmed = isEnded(record.status);
-      this.#count(entry, +1);
-      return this.#changed(entry);
-    }
+    const entry = this.#entries.get(record.id);
+    if (entry === undefined) return this.#meet(node, record);
     if (entry.tenant !== record.tenant) {
       this.#log.warn({ node: node.name, sandbox: record.id }, 'a node claims a sandbox of another tenant');
       return;
@@ -131,20 +125,10 @@ export class Store {
       entry.node = node;
       return this.#replace(entry, this.#withKnownAge(entry, record), true);
     }
-    if (entry.ended) {
-      if (!isEnded(record.status)) {
-        this.#reportStray(entry, node);
-      } else if (entry.node === node && entry.record.reason === record.reason)
-        entry.record = this.#withKnownAge(entry, record);
-      return;
-    }
+    if (entry.ended) return this.#takeAfterEnd(entry, node, record);
     if (entry.node === null) this.assign(entry, node);
-    if (entry.node !== node) return this.#takeDuplicate(entry, node, record);
-    const heir = record.reason === 'internal' ? [...entry.duplicates.keys()].find((other) => other.up) : undefined;
-    if (heir !== undefined) return this.handOver(entry, heir);
-    // The answer to a create may arrive after a newer change.
-    const older = RANK[record.status] < RANK[entry.record.status];
-    this.#replace(entry, older ? entry.record : this.#withKnownAge(entry, record), true);
+    if (entry.node === node) this.#takeFromOwner(entry, record);
+    else this.#takeDuplicate(entry, node, record);
   }
 
   /**
@@ -261,6 +245,30 @@ export class Store {
     this.#stray(node, id, why, reason === 'deleted' ? message : null);
   }
 
+  /** A sandbox that was created elsewhere, or before this gateway started. */
+  #meet(node: Node, record: SandboxRecord): void {
+    const entry = this.add(record);
+    entry.node = node;
+    entry.accepted = true;
+    entry.confirmed = isEnded(record.status);
+    this.#count(entry, +1);
+    this.#changed(entry);
+  }
+
+  #takeAfterEnd(entry: Entry, node: Node, record: SandboxRecord): void {
+    if (!isEnded(record.status)) this.#reportStray(entry, node);
+    else if (entry.node === node && entry.record.reason === record.reason)
+      entry.record = this.#withKnownAge(entry, record);
+  }
+
+  #takeFromOwner(entry: Entry, record: SandboxRecord): void {
+    const heir = record.reason === 'internal' ? [...entry.duplicates.keys()].find((other) => other.up) : undefined;
+    if (heir !== undefined) return this.handOver(entry, heir);
+    // The answer to a create may arrive after a newer change.
+    const older = RANK[record.status] < RANK[entry.record.status];
+    this.#replace(entry, older ? entry.record : this.#withKnownAge(entry, record), true);
+  }
+
   #takeDuplicate(entry: Entry, node: Node, record: SandboxRecord): void {
     if (isEnded(record.status)) return void entry.duplicates.delete(node);
     entry.duplicates.set(node, record);
@@ -304,19 +312,4 @@ export class Store {
     if (here.size > 0) this.#byNode.set(node, here);
     else this.#byNode.delete(node);
   }
-}
-
-/**
- * Whether it ended only because some gateway believed that no node has it, and this one has sent it to none: if a node
- * has it, another gateway brought it there.
- */
-function isBelief(entry: Entry): boolean {
-  const { ended, accepted, renounced, sent, record } = entry;
-  return ended && !accepted && !renounced && !sent && record.reason !== 'deleted';
-}
-
-/** Whether it ended only because its node was lost, and that very node now reports it. */
-function isGuess(entry: Entry, node: Node): boolean {
-  const same = entry.node === node || entry.node?.name === node.name;
-  return entry.record.reason === 'node_lost' && entry.accepted && !entry.renounced && same;
 }
