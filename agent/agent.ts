@@ -12,6 +12,7 @@ import type { AgentConfig } from './config.ts';
 import { Jobs } from './jobs/jobs.ts';
 import { ImageList } from './link/image-list.ts';
 import { clearIncoming } from './link/image-ops.ts';
+import { LinkRoom } from './link/link-room.ts';
 import { BEGUN_PER_TURN, openOp } from './link/ops.ts';
 import { serveMetrics } from './link/metrics-server.ts';
 import { serveNode, type NodeServer } from './link/server.ts';
@@ -127,6 +128,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
   });
   const images = new ImageList(runtime.images, () => reportListeners.tell({ soon: true }), log);
   const turns = new PerTurn(BEGUN_PER_TURN);
+  const linkRoom = new LinkRoom();
   await spreadSubdirectories([homes.root, jobs.directory], log);
   const adopted = await adoptAll({ runtime, store, homes, launcher, pools, sandboxes, jobs, log }, stopping.signal);
   intake.begin();
@@ -143,6 +145,7 @@ export async function startAgent(config: AgentConfig, runtime: ContainerRuntime,
       openOp(stream, {
         sandboxes,
         turns,
+        linkRoom,
         jobs,
         runtime,
         log,

@@ -18,6 +18,7 @@ import { createMany } from './create-many.ts';
 import { linkOf, listExecs } from './exec-list.ts';
 import { importImage, pullImage, type ImageOpsDeps } from './image-ops.ts';
 import { attachKind, execKind, fileKind, portKind, type ExecHooks } from './relay-kinds.ts';
+import type { LinkRoom } from './link-room.ts';
 import { relay } from './relay.ts';
 import { watch, type FeedSource } from './watch.ts';
 
@@ -31,6 +32,7 @@ interface OpsDeps {
   sandboxes: Sandboxes;
   /** Of creates and deletes alike: they are begun in the order in which they came. */
   turns: PerTurn;
+  linkRoom: LinkRoom;
   jobs: Jobs;
   runtime: ContainerRuntime;
   feed: FeedSource;
@@ -105,16 +107,17 @@ const OPENERS: Record<string, Opener> = {
     if (job !== undefined) return deps.jobs.attach(stream, sandbox, job, deps.sandboxes);
     return relay(stream, sandbox, deps.sandboxes, attachKind(stream.request, deps.execHooks));
   },
-  file: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, fileKind(stream.request)),
+  file: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, fileKind(stream.request, deps.linkRoom)),
   port: (stream, deps) => relay(stream, target(stream, deps), deps.sandboxes, portKind(stream.request)),
   execs: (stream, deps) => {
     const { ids, waitMs = 0 } = parse(Asked.execs, stream.request);
     const sandbox = target(stream, deps);
     const job = ids?.length === 1 && waitMs > 0 ? ids[0] : undefined;
-    return later(stream, async () => {
+    const list = async (): Promise<Json> => {
       if (job !== undefined) await deps.jobs.whenOver(sandbox.id, job, waitMs);
       return { ...(await listExecs(sandbox, ids, () => deps.jobs.states(sandbox.id))) };
-    });
+    };
+    return later(stream, list, (answer) => deps.linkRoom.accept(stream, sandbox.record.tenant, answer));
   },
   signal: (stream, deps) => {
     const { id, signal, all } = parse(Asked.signal, stream.request);
@@ -178,12 +181,17 @@ function inTurn(stream: MuxStream, turns: PerTurn, work: () => object): StreamHa
   });
 }
 
-/** Answers when `work` is done. */
-function later(stream: MuxStream, work: () => Promise<Json>): StreamHandler {
+/** Answers when `work` is done, or when `accept` has done so with its result. */
+function later(
+  stream: MuxStream,
+  work: () => Promise<Json>,
+  accept: (answer: Json) => Promise<void> | void = (answer) => stream.accept(answer),
+): StreamHandler {
   queueMicrotask(() => {
     work()
-      .then((message) => {
-        stream.accept(message);
+      .then(async (message) => {
+        const later = accept(message);
+        if (later !== undefined) await later;
         stream.end();
       })
       .catch((error: unknown) => stream.refuse(ServiceError.from(error)));

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
+import { LinkRoom } from './link-room.ts';
 import { attachKind, execKind, fileKind } from './relay-kinds.ts';
 
 const KILLED = {
@@ -54,5 +55,5 @@ test('another command under an id that was used before is another exit', async (
 
 test('a file call that cannot be is refused with the field that is wrong', () => {
   const wrong = { op: 'file', sandbox: 's', call: 'chmod', path: '/x', mode: 'rwx' };
-  expect(() => fileKind(wrong)).toThrow(/^mode: /);
+  expect(() => fileKind(wrong, new LinkRoom())).toThrow(/^mode: /);
 });

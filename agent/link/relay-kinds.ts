@@ -8,6 +8,7 @@ import { readExecEvent, readPlainEvent } from '../supervisor/hostile.ts';
 import type { Sandbox } from '../sandboxes/sandbox.ts';
 import { parseExec, toSupervisorAttach, toSupervisorExec } from './exec-request.ts';
 import { wasOomKill, type OomHooks } from './oom-kills.ts';
+import type { LinkRoom } from './link-room.ts';
 import type { RelayKind } from './relay.ts';
 
 const MAX_ANSWER_BYTES = 768 * 1024;
@@ -47,7 +48,7 @@ export function attachKind(request: Json, hooks: ExecHooks): RelayKind {
   };
 }
 
-export function fileKind(request: Json): RelayKind {
+export function fileKind(request: Json, linkRoom: LinkRoom): RelayKind {
   const { op: _op, sandbox: _sandbox, ...call } = request;
   const parsed = FileCall.safeParse(call);
   if (!parsed.success) throw new ServiceError('invalid_request', firstProblem(parsed.error));
@@ -60,7 +61,13 @@ export function fileKind(request: Json): RelayKind {
       ...(sandbox.image === null || sandbox.image.user === '' ? {} : { defaultOwner: sandbox.image.user }),
     }),
     opened: bounded,
+    accept: (outer, sandbox, answer) => linkRoom.accept(outer, sandbox.record.tenant, answer),
     event: readPlainEvent,
+    // A program may change files faster than any link carries the news.
+    instead: (message, sandbox) => {
+      if (message['type'] !== 'change' || linkRoom.takes(sandbox.record.tenant, message)) return undefined;
+      return { type: 'change', kind: 'overflow', path: parsed.data.path };
+    },
     takesCommands: false,
   };
 }

@@ -4,7 +4,8 @@ import type { ServiceError } from '../../src/protocol/errors.ts';
 import { Channel } from '../../src/protocol/frames.ts';
 import { newRecord, Sandbox } from '../sandboxes/sandbox.ts';
 import { newSpec } from '../testing/harness.ts';
-import { execKind } from './relay-kinds.ts';
+import { LinkRoom } from './link-room.ts';
+import { execKind, fileKind } from './relay-kinds.ts';
 import { relay, type RelayKind } from './relay.ts';
 
 const NO_CALLS = { callBegins: () => undefined, callEnds: () => undefined };
@@ -107,4 +108,46 @@ test('a message that cannot be passed on, after one that was completed, ends its
   boxinit.event?.({ n: 2 });
   await vi.waitFor(() => expect(refusals).toMatchObject([{ code: 'internal' }]));
   expect(events).toEqual([{ n: 1 }]);
+});
+
+test('changes that a crowded link does not take are left out, which one message tells once it does', async () => {
+  const events: Json[] = [];
+  const room = Promise.withResolvers<void>();
+  const outer = {
+    closed: false,
+    crowded: true,
+    room: () => room.promise,
+    accept: () => undefined,
+    event: (message: Json) => events.push(message),
+  };
+  let boxinit: StreamHandler = {};
+  const open = (_request: Json, handler: StreamHandler): object => {
+    boxinit = handler;
+    return { closed: false };
+  };
+  const spec = newSpec();
+  const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
+  relay(
+    outer as unknown as MuxStream,
+    sandbox,
+    NO_CALLS,
+    fileKind({ op: 'file', sandbox: spec.id, call: 'watch', path: '/tmp' }, new LinkRoom()),
+  );
+  sandbox.move('PROVISIONING');
+  sandbox.move('RUNNING');
+  sandbox.launched = { link: { connected: true, open } } as unknown as Sandbox['launched'];
+  sandbox.letIn();
+  const change = (path: string): Json => ({ type: 'change', kind: 'create', path });
+  boxinit.opened?.({});
+  const long = `/tmp/${'x'.repeat(4_000)}`;
+  for (let i = 0; i < 10_000; i++) boxinit.event?.(change(long));
+  const taken = events.length;
+  // A megabyte's worth.
+  expect(taken).toBeGreaterThan(100);
+  expect(taken).toBeLessThan(2_000);
+  outer.crowded = false;
+  boxinit.event?.(change('/tmp/later'));
+  room.resolve();
+  await vi.waitFor(() => expect(events).toHaveLength(taken + 2));
+  expect(events.slice(taken)).toEqual([{ type: 'change', kind: 'overflow', path: '/tmp' }, change('/tmp/later')]);
 });

@@ -28,6 +28,10 @@ export interface RelayKind {
   request(sandbox: Sandbox): SupervisorOpen;
   /** Validates and completes boxinit's answer. @throws ServiceError if boxinit is hostile. */
   opened(answer: Json, queueMs: number): Json;
+  /** Accepts the gateway's stream, perhaps later. Absent: at once. @throws ServiceError to refuse it with. */
+  accept?(outer: MuxStream, sandbox: Sandbox, answer: Json): Promise<void> | undefined;
+  /** If a crowded link does not take this message: what is sent once instead of it and others. */
+  instead?(message: Json, sandbox: Sandbox): Json | undefined;
   /**
    * Validates a message from boxinit; undefined drops it. Later messages wait for a promise; one that rejects ends the
    * stream.
@@ -64,6 +68,7 @@ class Relay implements StreamHandler, Waiting {
   readonly #innerCredit: DeferredCredit;
   /** An event that is being completed; later events and the end queue behind it. */
   #tail: Promise<void> | null = null;
+  #leavesOut = false;
   #over = false;
 
   constructor(outer: MuxStream, sandbox: Sandbox, calls: CallCount, kind: RelayKind) {
@@ -156,7 +161,7 @@ class Relay implements StreamHandler, Waiting {
   readonly #boxinit: StreamHandler = {
     opened: (answer) => {
       const checked = this.#checked(() => this.#kind.opened(answer, this.#queueMs));
-      if (checked !== undefined) this.#outer.accept(checked);
+      if (checked !== undefined) this.#accept(checked);
     },
     data: (channel, bytes) => {
       const length = bytes.length;
@@ -166,13 +171,38 @@ class Relay implements StreamHandler, Waiting {
       const checked = this.#checked(() => this.#kind.event(message, this.#sandbox));
       if (checked === undefined) return;
       if (checked instanceof Promise) this.#queue(checked.then((event) => this.#outer.event(event)));
-      else this.#inTurn(() => this.#outer.event(checked));
+      else if (!this.#leftOut(checked)) this.#inTurn(() => this.#outer.event(checked));
     },
     fin: (channel) => this.#inTurn(() => this.#outer.fin(channel)),
     closed: (error) => {
       if (error !== null) this.#inTurn(() => this.#innerLost(error));
     },
   };
+
+  #accept(answer: Json): void {
+    if (this.#kind.accept === undefined) return this.#outer.accept(answer);
+    try {
+      const later = this.#kind.accept(this.#outer, this.#sandbox, answer);
+      if (later !== undefined) this.#queue(later);
+    } catch (error) {
+      this.failed(ServiceError.from(error));
+    }
+  }
+
+  /** Whether another message tells, once the link has room, that messages such as this one were left out. */
+  #leftOut(message: Json): boolean {
+    const instead = this.#outer.crowded === true ? this.#kind.instead?.(message, this.#sandbox) : undefined;
+    if (instead === undefined) return false;
+    if (this.#leavesOut) return true;
+    this.#leavesOut = true;
+    const told = async (): Promise<void> => {
+      while (this.#outer.crowded === true && !this.#outer.closed) await this.#outer.room?.();
+      this.#leavesOut = false;
+      this.#outer.event(instead);
+    };
+    this.#queue((this.#tail ?? Promise.resolve()).then(told));
+    return true;
+  }
 
   #innerLost(error: ServiceError): void {
     if (this.#outer.closed) return;

@@ -1,13 +1,13 @@
 /** Builds the services that all doors share, and connects them. */
 import type { Logger } from '../lib/logger.ts';
 import { background } from '../lib/background.ts';
+import { HeldBytes } from '../lib/held-bytes.ts';
 import { createAuth, type Auth } from './auth/auth.ts';
 import type { GatewayConfig, NodeAddress } from './config.ts';
 import { DEFAULT_DISCOVERY_CONFIG } from './discovery/config.ts';
 import { createDiscovery } from './discovery/create.ts';
 import { RegistrySync } from './discovery/registry-sync.ts';
 import { ExecService } from './execs/service.ts';
-import { HeldRequests } from './doors/native/held-requests.ts';
 import { Bursts } from './http/bursts.ts';
 import { FileService } from './files/service.ts';
 import { MemoryIdempotencyStore } from './idempotency/memory-store.ts';
@@ -46,7 +46,7 @@ export interface Services {
   /** The turns of calls that come in bursts. */
   readonly bursts: Bursts;
   /** Requests of calls that are streams. */
-  readonly heldRequests: HeldRequests;
+  readonly heldRequests: HeldBytes;
   readonly log: Logger;
 }
 
@@ -60,6 +60,8 @@ export interface RunningServices extends Services {
 
 /** Creates wait at most this long for nodes that have not reported yet. */
 const LEARNING_MS = 5_000;
+/** Eight clients' worth: each sends 8 MiB before it waits for answers. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
 export interface ServicesDeps {
   dial: (address: NodeAddress) => Dial;
@@ -171,7 +173,7 @@ export function startServices(
     metrics,
     unknownIds,
     bursts: new Bursts(),
-    heldRequests: new HeldRequests(),
+    heldRequests: new HeldBytes(MAX_HELD_BYTES, 'requests wait for their answer, or for their end by the client'),
     log,
     registry,
     shared,

@@ -1,11 +1,12 @@
+import { Line } from './line.ts';
+
 /**
  * Limits how much of one kind of work happens in a turn of the event loop. A burst of it, which may arrive as one chunk of
  * a socket, would otherwise hold up everything else that the process serves until all of it is done.
  */
 export class PerTurn {
   readonly #most: number;
-  /** By group, the one whose turn is next first. */
-  readonly #waiting = new Map<string, Set<() => void>>();
+  readonly #line = new Line();
   #begun = 0;
   #counting = false;
 
@@ -24,7 +25,7 @@ export class PerTurn {
 
   /** Resolves when the caller may begin its piece: at once, or in a later turn. */
   async next(): Promise<void> {
-    if (!this.now()) await new Promise<void>((resolve) => void this.#wait('', resolve));
+    if (!this.now()) await new Promise<void>((resolve) => void this.#line.enter('', resolve));
   }
 
   /**
@@ -33,23 +34,14 @@ export class PerTurn {
    * @returns what takes it out of the line, if it has not begun
    */
   enter(group: string, begin: () => void): () => void {
-    if (!this.now()) return this.#wait(group, begin);
+    if (!this.now()) return this.#line.enter(group, begin);
     begin();
     return () => undefined;
   }
 
   /** How many of this group have not begun. */
   waiting(group: string): number {
-    return this.#waiting.get(group)?.size ?? 0;
-  }
-
-  #wait(group: string, begin: () => void): () => void {
-    const waiting = this.#waiting.get(group) ?? new Set();
-    this.#waiting.set(group, waiting.add(begin));
-    return () => {
-      waiting.delete(begin);
-      if (waiting.size === 0 && this.#waiting.get(group) === waiting) this.#waiting.delete(group);
-    };
+    return this.#line.waiting(group);
   }
 
   #afterThisTurn(): void {
@@ -63,18 +55,11 @@ export class PerTurn {
     });
   }
 
-  /** The next one, whose group then waits behind the others; undefined if it is not for this turn. */
+  /** Undefined if there is none, or it is not for this turn. */
   #take(): (() => void) | undefined {
     if (this.#begun >= this.#most) return undefined;
-    for (const [group, waiting] of this.#waiting) {
-      const [begin] = waiting;
-      if (begin === undefined) continue;
-      this.#begun += 1;
-      waiting.delete(begin);
-      this.#waiting.delete(group);
-      if (waiting.size > 0) this.#waiting.set(group, waiting);
-      return begin;
-    }
-    return undefined;
+    const begin = this.#line.take();
+    if (begin !== undefined) this.#begun += 1;
+    return begin;
   }
 }

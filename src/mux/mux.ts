@@ -20,7 +20,9 @@ import type { Json, Mux, MuxOptions, MuxStream, StreamHandler } from './types.ts
 
 /** Violations that cost only the stream. One more costs the link. */
 const MAX_STRIKES = 1;
-/** Limit on unread answers to the peer's frames (PONG, RESET, REFUSED). */
+/** When a request that found no room may find some. */
+const RETRY_MS = 500;
+/** Limit on unread answers to the peer's frames. What we ask of it, or were asked for before, is not its fault. */
 const MAX_ANSWER_BACKLOG_BYTES = 1024 * 1024;
 
 /** Starts the multiplexer: our HELLO has been queued when this returns. */
@@ -87,8 +89,8 @@ class Link implements Mux, StreamOwner, FrameSink {
       throw new ServiceError('invalid_request', `a request of ${payload.length} bytes; at most ${MAX_CONTROL_BYTES}`);
     }
     if (!this.sender.takesControl(payload.length)) {
-      this.#overflowed();
-      throw new ServiceError('node_unavailable', 'the link is closed: the peer does not read');
+      // Not the fault of the streams that are open. Whether the peer is alive, its answers to PINGs show.
+      throw new ServiceError('node_unavailable', 'too many requests wait for the link', { retryAfterMs: RETRY_MS });
     }
     const id = this.#streams.takeId();
     if (id === undefined) {
@@ -100,6 +102,14 @@ class Link implements Mux, StreamOwner, FrameSink {
     this.#streams.add(stream);
     this.sender.control(FrameType.OPEN, 0, 0, stream.id, payload);
     return stream;
+  }
+
+  get crowded(): boolean {
+    return this.sender.crowded;
+  }
+
+  room(): Promise<void> {
+    return this.sender.room();
   }
 
   goaway(): void {
@@ -274,7 +284,7 @@ class Link implements Mux, StreamOwner, FrameSink {
   /** Answers a frame of the peer. A peer that keeps asking without reading the answers is cut off. */
   #answer(type: number, id: number, payload: Uint8Array): void {
     this.sender.control(type, 0, 0, id, payload);
-    if (this.sender.controlBacklog > MAX_ANSWER_BACKLOG_BYTES)
+    if (this.sender.answerBacklog > MAX_ANSWER_BACKLOG_BYTES)
       this.#violated('the peer sends requests and does not read the answers');
   }
 

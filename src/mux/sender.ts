@@ -32,8 +32,13 @@ export interface DataSource {
 const MAX_SENDS_IN_FLIGHT = 8;
 /** A DATA frame smaller than this is not worth its header while a batch with more room is near. */
 const MIN_ROOM_BYTES = 1024;
-/** Control frames that a peer may leave unread. Only a peer that reads nothing at all reaches this. */
+/** Control frames that a peer may leave unread. */
 const MAX_CONTROL_QUEUE_BYTES = 64 * 1024 * 1024;
+/** Whoever can wait does so above this: what is queued here delays everything that is queued later. */
+const CROWDED_BYTES = 4 * 1024 * 1024;
+
+/** What the peer asked for by sending frames, whether or not it reads. */
+const isAnswer = (type: number | undefined): boolean => type === FrameType.PONG || type === FrameType.REFUSED;
 
 export class Sender {
   readonly #transport: Transport;
@@ -49,6 +54,8 @@ export class Sender {
   #control: Uint8Array[] = [];
   #controlHead = 0;
   #controlBytes = 0;
+  #answerBytes = 0;
+  #waitingForRoom: (() => void)[] = [];
   #firstReady: DataSource | null = null;
   #lastReady: DataSource | null = null;
 
@@ -71,6 +78,21 @@ export class Sender {
   /** Bytes of control frames that wait for the transport. */
   get controlBacklog(): number {
     return this.#controlBytes;
+  }
+
+  /** Of these, the answers to frames of the peer: PONG and REFUSED. */
+  get answerBacklog(): number {
+    return this.#answerBytes;
+  }
+
+  /** Whether so much waits that a large frame had better wait before it is queued. */
+  get crowded(): boolean {
+    return this.#controlBytes > CROWDED_BYTES;
+  }
+
+  /** Resolves when that is no longer so, or the link is closed. Many wait: each looks again before it queues anything. */
+  async room(): Promise<void> {
+    if (this.crowded) await new Promise<void>((resolve) => this.#waitingForRoom.push(resolve));
   }
 
   /** Whether one more control frame with this payload stays below the bound. */
@@ -100,6 +122,7 @@ export class Sender {
       frame.set(payload, HEADER_BYTES);
       this.#control.push(frame);
       this.#controlBytes += bytes;
+      if (isAnswer(type)) this.#answerBytes += bytes;
       if (this.#controlBytes > MAX_CONTROL_QUEUE_BYTES) return this.#onOverflow();
     }
     if (lazily && this.#lazyMs > 0) this.#scheduleLazily();
@@ -171,8 +194,10 @@ export class Sender {
     this.#control = [];
     this.#controlHead = 0;
     this.#controlBytes = 0;
+    this.#answerBytes = 0;
     this.#firstReady = null;
     this.#lastReady = null;
+    this.#tellRoom();
   }
 
   /** Room for complete frames in the batch being filled. */
@@ -213,6 +238,8 @@ export class Sender {
       if (tooLong ? this.#used > 0 : frame.length > this.#room()) return;
       this.#controlHead += 1;
       this.#controlBytes -= frame.length;
+      if (isAnswer(frame[0])) this.#answerBytes -= frame.length;
+      if (this.#waitingForRoom.length > 0 && !this.crowded) this.#tellRoom();
       if (this.#controlHead === this.#control.length) {
         this.#control = [];
         this.#controlHead = 0;
@@ -228,6 +255,12 @@ export class Sender {
         this.#used += frame.length;
       }
     }
+  }
+
+  #tellRoom(): void {
+    const waiting = this.#waitingForRoom;
+    this.#waitingForRoom = [];
+    for (const resolve of waiting) resolve();
   }
 
   #fillData(): void {

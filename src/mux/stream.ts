@@ -76,6 +76,14 @@ export class Stream implements MuxStream, DataSource {
     return this.#owner.sender.controlBacklog;
   }
 
+  get crowded(): boolean {
+    return this.#owner.sender.crowded;
+  }
+
+  room(): Promise<void> {
+    return this.#owner.sender.room();
+  }
+
   // What the owner of the stream calls.
 
   accept(answer: Json = {}): void {

@@ -74,6 +74,9 @@ export interface MuxStream {
   readonly closed: boolean;
   /** Bytes of messages waiting for the transport, over all streams of the link. Absent: there is no link. */
   readonly backlog?: number;
+  /** As of the link; see `Mux`. Absent: there is no link. */
+  readonly crowded?: boolean;
+  room?(): Promise<void>;
 }
 
 export interface MuxOptions {
@@ -107,8 +110,15 @@ export interface MuxOptions {
 }
 
 export interface Mux {
-  /** @throws ServiceError `node_unavailable` when the link is closed, `draining` after the peer's GOAWAY. */
+  /**
+   * @throws ServiceError `node_unavailable` when the link is closed or 64 MiB of messages wait, `draining` after the
+   * peer's GOAWAY.
+   */
   open(request: Json, handler: StreamHandler): MuxStream;
+  /** So many messages wait for the transport that whoever can should wait with a large one. */
+  readonly crowded: boolean;
+  /** Resolves when that is over, or the link is closed. Others wait too: look again before sending. */
+  room(): Promise<void>;
   /** Tells the peer to open no more streams; open ones continue. */
   goaway(): void;
   /** Closes the link and all its streams. */

@@ -92,7 +92,8 @@ it('a burst that is too large for one link goes over HTTP in part, and breaks no
   const startCommand = 'x'.repeat(128 * 1024);
   await Promise.all(Array.from({ length: 600 }, () => client.sandboxes.create({ startCommand })));
   expect(gateway.dials).toBe(1);
-  expect(asked.length).toBeGreaterThan(50);
+  // Until 4 MiB wait for the link.
+  expect(asked.length).toBeGreaterThan(30);
   expect(requests.length).toBeGreaterThan(50);
   expect(asked.length + requests.length).toBe(600);
 });

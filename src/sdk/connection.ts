@@ -114,10 +114,10 @@ export class Connection {
     return this.#isGreetedBy(url) && this.#link?.hello?.calls === true;
   }
 
-  /** Opens a stream at once if the link is up, so that an exec awaits nothing. @returns whether it did. */
+  /** Opens a stream at once if the link is up and has room, so that an exec awaits nothing. @returns whether it did. */
   tryOpen(call: StreamCall): boolean {
     const link = this.#link;
-    if (link === null || link.draining || link.mux.closed) return false;
+    if (link === null || link.draining || link.mux.closed || link.mux.crowded) return false;
     if (link.mux.stats.streams === 0) link.transport.ref?.(true);
     const stream = link.mux.open(call.request(), {
       ...call.handler,
@@ -139,7 +139,8 @@ export class Connection {
     for (;;) {
       if (signal?.aborted) throw asError(signal.reason);
       if (this.tryOpen(call)) return;
-      await orAbort(signal, this.#ready());
+      const link = await orAbort(signal, this.#ready());
+      if (link.mux.crowded) await orAbort(signal, link.mux.room());
     }
   }
 

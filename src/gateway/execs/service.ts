@@ -76,12 +76,12 @@ export class ExecService {
    */
   async run(tenant: string, sandbox: string, request: ExecRequest, options: ExecCallOptions = {}): Promise<ExecResult> {
     return this.#once(tenant, sandbox, request, options, async (id, signal) => {
-      const { sandboxes, config, observe } = this.#deps;
+      const { config, observe } = this.#deps;
       const startedAt = performance.now();
       try {
         const result = await runExec({
           program: programOf(request, { sandbox, id, detachedMs: DETACHED_GRACE_MS }),
-          locate: (signal) => sandboxes.locate(tenant, sandbox, signal),
+          locate: (signal) => this.#locate(tenant, sandbox, signal),
           maxOutputBytes: request.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES,
           encoding: request.encoding,
           signal,
@@ -108,7 +108,7 @@ export class ExecService {
   ): Promise<{ execId: string }> {
     return this.#once(tenant, sandbox, request, options, async (id, signal) => {
       const program = programOf({ ...request, background: true }, { sandbox, id, detachedMs: 0 });
-      const locate = (signal: AbortSignal) => this.#deps.sandboxes.locate(tenant, sandbox, signal);
+      const locate = (signal: AbortSignal) => this.#locate(tenant, sandbox, signal);
       await startInBackground({ program, locate, resumeMs: this.#deps.config.resumeMs, signal });
       return { execId: id };
     });
@@ -130,7 +130,7 @@ export class ExecService {
   /** The sandbox's node, once it has one. @throws ServiceError `draining` when this gateway takes nothing new */
   locate(tenant: string, sandbox: string, signal: AbortSignal): Promise<Opener> {
     this.#deps.lifecycle.assertOpen();
-    return this.#deps.sandboxes.locate(tenant, sandbox, signal);
+    return this.#locate(tenant, sandbox, signal);
   }
 
   /** Running commands, and ended ones that have not been acknowledged. */
@@ -250,5 +250,11 @@ export class ExecService {
     } finally {
       release();
     }
+  }
+
+  async #locate(tenant: string, sandbox: string, signal: AbortSignal): Promise<Opener> {
+    const node = await this.#deps.sandboxes.locate(tenant, sandbox, signal);
+    await node.requests.turn(tenant, signal);
+    return node;
   }
 }

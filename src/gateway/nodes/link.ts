@@ -96,6 +96,16 @@ export class NodeLink {
     };
   }
 
+  /** Whether requests had better wait. */
+  get crowded(): boolean {
+    return this.#mux?.crowded === true;
+  }
+
+  /** Resolves when they need not, or the link is down. */
+  async room(): Promise<void> {
+    await this.#mux?.room();
+  }
+
   get streams(): number {
     return this.#mux?.stats.streams ?? 0;
   }

@@ -6,6 +6,7 @@ import type { NodeHello, NodeOpen, NodeReport } from '../../protocol/node.ts';
 import { imageKey } from '../images/names.ts';
 import { Health } from './health.ts';
 import type { Dial, Dialled, NodeLink } from './link.ts';
+import { RequestLine } from './request-line.ts';
 import { ask, type Opener } from './unary.ts';
 
 /**
@@ -28,6 +29,7 @@ export class Node implements Opener {
   readonly health = new Health();
   readonly #givenName: string | null;
   link: NodeLink | null = null;
+  readonly requests = new RequestLine(() => this.link);
   report: NodeReport | null = null;
   hello: NodeHello | null = null;
   /** Set by discovery. Independent of the operator's cordon on the node itself. */

@@ -89,8 +89,9 @@ function join(
   observer: RelayObserver = {},
 ): StreamHandler {
   const node = sandboxes.locateNow(tenant, request.sandbox);
-  if (node !== null) return relay(stream, { now: (handler) => node.open(request, handler) }, observer);
-  // The call waits here for a node, and then perhaps on the node for its sandbox; `queueMs` is the sum.
+  if (node?.requests.isBusy === false)
+    return relay(stream, { now: (handler) => node.open(request, handler) }, observer);
+  // The call waits here for a node or its link, and then perhaps on the node for its sandbox; `queueMs` is the sum.
   const askedAt = performance.now();
   let waitedMs = 0;
   const opened = (answer: Json): Json => {
@@ -99,6 +100,7 @@ function join(
   };
   const later = async (handler: StreamHandler, signal: AbortSignal): Promise<MuxStream> => {
     const found = await sandboxes.locate(tenant, request.sandbox, signal);
+    await found.requests.turn(tenant, signal);
     waitedMs = performance.now() - askedAt;
     return found.open(request, handler);
   };
