@@ -197,8 +197,14 @@ fn replacing<T>(directory: c_int, name: &[u8], make: impl Fn() -> Result<T, i32>
     }
 }
 
+/// The kernel takes none that is longer.
+const MAX_NAME_BYTES: usize = 4096;
+
 /// A member's path with a slash before each component, or None for the base directory itself.
 fn clean(name: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(WireError::invalid(format!("a member's name is longer than {} bytes", MAX_NAME_BYTES)));
+    }
     let mut path = Vec::with_capacity(name.len() + 1);
     for part in name.split(|byte| *byte == b'/') {
         match part {

@@ -13,18 +13,24 @@ use std::collections::HashMap;
 const MAX_DEPTH: usize = 2048;
 /// Attempts to inspect an entry that changes its type each time.
 const MAX_LOOKS: usize = 8;
-/// Hard-linked files remembered so that each is written once. Beyond this they are written again.
-const MAX_LINKED: usize = 100_000;
+/// For the names of hard-linked files, so that each is written once. Beyond this they are written again: the names below
+/// a deep directory may be of half a megabyte each.
+const MAX_LINKED_BYTES: usize = 8 * 1024 * 1024;
+/// What a remembered file takes beside its name.
+const LINKED_BYTES: usize = 64;
 
 pub struct TarRead {
     path: Vec<u8>,
-    /// From the top down: the directory, and its name in the archive with a trailing slash, or nothing.
-    levels: Vec<(Entries, Vec<u8>)>,
+    /// From the top down: the directory, and the length of `prefix` in its parent.
+    levels: Vec<(Entries, usize)>,
+    /// The name of the last directory in the archive with a trailing slash, or nothing.
+    prefix: Vec<u8>,
     /// The file being sent, its remaining bytes, and the offset.
     file: Option<(Fd, u64, u64)>,
     /// Headers and padding that did not fit in the last buffer.
     pending: Vec<u8>,
     linked: HashMap<(u64, (u32, u32)), Vec<u8>>,
+    linked_bytes: usize,
     ended: bool,
 }
 
@@ -35,7 +41,7 @@ impl TarRead {
         let found = fs::stat_at(CWD, path, true).map_err(|errno| file_error(path, errno))?;
         let mut tar = TarRead::empty(path);
         let started = match found.is_directory() {
-            true => Entries::open(CWD, path, true).map(|entries| tar.levels.push((entries, Vec::new()))),
+            true => Entries::open(CWD, path, true).map(|entries| tar.levels.push((entries, 0))),
             false => tar.member(CWD, path, split(path).1.to_vec(), &found),
         };
         started.map(|_| tar).map_err(|errno| file_error(path, errno))
@@ -53,9 +59,11 @@ impl TarRead {
         TarRead {
             path: path.to_vec(),
             levels: Vec::new(),
+            prefix: Vec::new(),
             file: None,
             pending: Vec::new(),
             linked: HashMap::new(),
+            linked_bytes: 0,
             ended: false,
         }
     }
@@ -107,7 +115,7 @@ impl TarRead {
     }
 
     fn next(&mut self) -> Result<(), WireError> {
-        let (entries, prefix) = match self.levels.last_mut() {
+        let (entries, outer) = match self.levels.last_mut() {
             Some(level) => level,
             None => {
                 self.ended = true;
@@ -115,15 +123,16 @@ impl TarRead {
                 return Ok(());
             }
         };
-        let name = match entries.next_name().map_err(|errno| file_error(&join(&self.path, prefix), errno))? {
+        let name = match entries.next_name().map_err(|errno| file_error(&join(&self.path, &self.prefix), errno))? {
             Some(name) => name,
             None => {
+                self.prefix.truncate(*outer);
                 self.levels.pop();
                 return Ok(());
             }
         };
         let directory = entries.fd.raw();
-        let path = [prefix.as_slice(), &name].concat();
+        let path = [self.prefix.as_slice(), &name].concat();
         let whole = join(&self.path, &path);
         for _ in 0..MAX_LOOKS {
             let found = match fs::stat_at(directory, &name, false) {
@@ -177,7 +186,8 @@ impl TarRead {
                 member.kind = tar::DIRECTORY;
                 member.name.push(b'/');
                 let entries = Entries::open(directory, name, false)?;
-                self.levels.push((entries, member.name.clone()));
+                self.levels.push((entries, self.prefix.len()));
+                self.prefix.clone_from(&member.name);
             }
             fs::S_IFLNK => {
                 member.kind = tar::SYMLINK;
@@ -191,7 +201,9 @@ impl TarRead {
             // A socket is meaningless without the process behind it.
             _ => return Ok(()),
         }
-        if found.links > 1 && !found.is_directory() && self.linked.len() < MAX_LINKED {
+        let bytes = member.name.len() + LINKED_BYTES;
+        if found.links > 1 && !found.is_directory() && self.linked_bytes + bytes <= MAX_LINKED_BYTES {
+            self.linked_bytes += bytes;
             self.linked.insert(identity, member.name.clone());
         }
         tar::encode(&member, &mut self.pending);

@@ -136,10 +136,34 @@ fn a_tree_too_deep_for_an_archive_is_refused_with_a_message() {
     assert!(!deep.exists());
     // A path that no system call accepts creates nothing.
     let to = agent.directory.join("box");
-    let path = "d/".repeat(2500);
-    let record = format!("{} path={}\n", path.len() + 11, path);
-    let archive = [member("pax", b'x', "", record.as_bytes()), member("d", b'5', "", b"")].concat();
-    let result = write(&mut agent, &to, &archive);
-    assert_eq!(code(&result), Some("invalid_request"), "{:?}", result.reset);
-    assert_eq!(names(&to), [""; 0]);
+    for levels in [2_500, 300_000] {
+        let path = "d/".repeat(levels);
+        let length = path.len() + " path=\n".len();
+        let record = format!("{} path={}\n", length + (length + 7).to_string().len(), path);
+        let archive = [member("pax", b'x', "", record.as_bytes()), member("d", b'5', "", b"")].concat();
+        let result = write(&mut agent, &to, &archive);
+        assert_eq!(code(&result), Some("invalid_request"), "{:?}", result.reset);
+        assert_eq!(names(&to), [""; 0]);
+    }
+}
+
+fn peak_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid)).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn a_deep_tree_of_long_names_takes_no_memory_for_each_level() {
+    let mut agent = Agent::start();
+    let deep = agent.directory.join("deep");
+    std::fs::create_dir(&deep).expect("directory");
+    let script = "n=$(printf %0250d 0); for i in $(seq 500); do mkdir $n && cd -P $n || exit; done";
+    assert!(Command::new("sh").args(["-c", script]).current_dir(&deep).status().expect("sh").success());
+    let before = peak_kb(agent.child.id());
+    let result = call(&mut agent, "tar-read", &deep, "");
+    assert!(result.reset.is_none(), "{:?}", result.reset);
+    let grown = peak_kb(agent.child.id()) - before;
+    assert!(grown < 12 * 1024, "{} kB", grown);
+    assert!(call(&mut agent, "remove", &deep, r#","recursive":true"#).reset.is_none());
 }
