@@ -5,6 +5,7 @@ import { Linked } from '../../src/lib/deadline.ts';
 import type { Logger } from '../../src/lib/logger.ts';
 import { ServiceError } from '../../src/protocol/errors.ts';
 import { ToolError } from '../run-tool.ts';
+import { hasInOrder } from './tool-output.ts';
 
 /** Bytes kept free for everything else. */
 export const MIN_FREE_BYTES = 512 * 1024 * 1024;
@@ -70,9 +71,10 @@ const noRoom = (cause?: unknown): ServiceError =>
  * afterwards, since a failing tool may have removed its files.
  */
 const saysFull = (error: unknown): boolean =>
-  says(error, /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i) && !says(error, /xattr.*no space left/i);
+  says(error, (text) => /no space left on device|disk quota exceeded|ENOSPC|EDQUOT/i.test(text)) &&
+  !says(error, (text) => hasInOrder(text, /xattr/i, /no space left/i));
 
-function says(error: unknown, words: RegExp): boolean {
+function says(error: unknown, isSaid: (text: string) => boolean): boolean {
   if (!(error instanceof Error)) return false;
-  return words.test(error instanceof ToolError ? error.output : error.message) || says(error.cause, words);
+  return isSaid(error instanceof ToolError ? error.output : error.message) || says(error.cause, isSaid);
 }

@@ -8,6 +8,7 @@ import { PULL_DEADLINE_MS } from '../../src/protocol/node.ts';
 import { faultOfCredentials } from './credentials.ts';
 import { forProcessor, isForOthers, OUR_PROCESSOR } from './processor.ts';
 import { runTool, ToolError } from '../run-tool.ts';
+import { hasInOrder } from './tool-output.ts';
 import { whileProgressing } from './while-progressing.ts';
 
 export interface RegistryConfig {
@@ -208,7 +209,7 @@ function failureOf(error: unknown, image: string, asked: ImageReference): Servic
       cause,
     );
   }
-  if (/\bblob\b.*\b(404|410|unknown|not found)/i.test(words)) {
+  if (hasInOrder(words, /\bblob\b/i, /\b(404|410|unknown|not found)/i)) {
     return new ServiceError('image_invalid', `the registry lacks a part of ${image}`, cause);
   }
   if (status === 404 || /manifest unknown|name unknown|not found|repository name not known/i.test(words)) {

@@ -47,6 +47,7 @@ export class Internet {
     this.#guard = new RulesGuard({
       table: this.#table,
       bridge: this.#bridge,
+      texts: ['ct state invalid drop'],
       uplinkPid: undefined,
       everyMs: lookEveryMs,
       rebuild: () => nft(this.#rules()),

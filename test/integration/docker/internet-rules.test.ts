@@ -32,6 +32,11 @@ class Node implements AsyncDisposable {
     );
   }
 
+  /** Their chains stay. */
+  async emptyRules(): Promise<void> {
+    await run('nft', ['flush', 'table', 'inet', this.table]);
+  }
+
   async takeRulesAway(): Promise<void> {
     await run('nft', ['delete', 'table', 'inet', this.table]);
   }
@@ -56,6 +61,8 @@ test('rules removed while sandboxes run are restored', async () => {
   expect(made).toContain('169.254.0.0/16');
   await node.takeRulesAway();
   await until('the rules are back', async () => (await node.rules()) === made);
+  await node.emptyRules();
+  await until('the rules are back in their table', async () => (await node.rules()) === made);
 });
 
 test('no sandbox starts without the rules', async () => {

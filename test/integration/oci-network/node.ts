@@ -92,6 +92,12 @@ async function main(places: Place[]): Promise<object> {
     );
   };
   await until(guarded, WAIT_MS, 'the rules to be back');
+  // Or its tables are emptied, and stay with their chains.
+  for (const [, table = ''] of (await tables()).matchAll(/table inet (millibox\S*)/g)) {
+    const rules = async (): Promise<string> => (await run('nft', ['list', 'table', 'inet', table])).stdout;
+    await run('nft', ['flush', 'table', 'inet', table]);
+    await until(async () => (await rules()).includes('jump out'), WAIT_MS, 'the rules to be back in their table');
+  }
 
   // Another firewall, unknown to the agent, drops forwarded packets.
   await run('nft', ['add table inet other']);

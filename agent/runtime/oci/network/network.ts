@@ -92,6 +92,7 @@ export class Network {
     this.#guard = new RulesGuard({
       table: this.#table,
       bridge: this.#bridge,
+      texts: ['jump out', 'ct state invalid drop', 'masquerade'],
       uplinkPid,
       everyMs: lookEveryMs,
       rebuild: () => this.#build(),

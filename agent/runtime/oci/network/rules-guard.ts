@@ -1,6 +1,6 @@
 /**
- * Restores the firewall rules while sandboxes depend on them: a firewall reload removes them, which would open
- * everything.
+ * Restores the firewall rules while sandboxes depend on them: a firewall reload removes them, or empties their table,
+ * which would open everything.
  */
 import type { Logger } from '../../../../src/lib/logger.ts';
 import { Coprocess } from '../coprocess.ts';
@@ -9,28 +9,30 @@ import { inNetworkOf, IPTABLES } from './tools.ts';
 const DEADLINE_MS = 20_000;
 
 /**
- * Prints what is missing: our table; our rules in Docker's chain, if that exists; or the way out, if connections were
- * accepted but none has left. `$0` is the table, `$1` the bridge.
+ * Prints what is missing: our table, or one of the texts in it; our rules in Docker's chain, if that exists; or the way
+ * out, if connections were accepted but none has left. `$0` is the table, `$1` the bridge, the others are the texts.
  */
 const SCRIPT = `
+bridge=$1; shift
+has() { case $told in *"$1"*) ;; *) return 1 ;; esac; }
+whole() { for each; do has "$each" || return 1; done; }
 accepts() { $1 -w -C DOCKER-USER "$2" "$3" -j ACCEPT; }
 speaks() { ! $1 -w -S DOCKER-USER || { accepts $1 -i "$2" && accepts $1 -o "$2"; }; }
 words() { for each in $(${IPTABLES}); do speaks $each "$1" || return 1; done; }
 packets() { rest=\${told#*counter $1 }; rest=\${rest#*packets }; echo \${rest%% *}; }
 while read -r _; do
   told=$(nft -t list table inet "$0" 2>/dev/null)
-  case $told in
-    *'chain forward'*)
-      if ! words "$1" >/dev/null 2>&1; then echo words
-      elif [ "$(packets asked)" != 0 ] && [ "$(packets left)" = 0 ]; then echo way
-      else echo; fi ;;
-    *) echo table ;;
-  esac
+  if ! whole 'chain forward' "$@"; then echo table
+  elif ! words "$bridge" >/dev/null 2>&1; then echo words
+  elif [ "$(packets asked)" != 0 ] && [ "$(packets left)" = 0 ]; then echo way
+  else echo; fi
 done`;
 
 interface RulesGuardOptions {
   table: string;
   bridge: string;
+  /** Of rules, as nftables shows them: without these, the table is not whole. */
+  texts: readonly string[];
   uplinkPid: number | undefined;
   everyMs: number;
   /** Sets up the whole table after it was removed. Resets its counters. */
@@ -50,10 +52,10 @@ export class RulesGuard {
 
   constructor(options: RulesGuardOptions) {
     this.#options = options;
-    const { table, bridge, uplinkPid } = options;
+    const { table, bridge, texts, uplinkPid } = options;
     this.#shell = new Coprocess({
       name: 'the look at the rules',
-      command: [...inNetworkOf(uplinkPid), 'sh', '-c', SCRIPT, table, bridge],
+      command: [...inNetworkOf(uplinkPid), 'sh', '-c', SCRIPT, table, bridge, ...texts],
       deadlineMs: DEADLINE_MS,
       isLast: () => true,
     });
