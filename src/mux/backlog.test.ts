@@ -52,7 +52,7 @@ test('requests beyond what may wait for the link are refused, and the streams th
     const big = { op: 'exec', argv: ['x'.repeat(1_000_000)] };
     for (let i = 0; i < 200; i++, opened++) mux.open(big, { closed: (error) => ended.push(error?.code) });
   };
-  const refused = expect.objectContaining({ code: 'node_unavailable', retryAfterMs: 500 });
+  const refused = expect.objectContaining({ code: 'rate_limited', retryAfterMs: 500 });
   expect(ask).toThrow(refused);
   expect(ask).toThrow(refused);
   expect(opened).toBeGreaterThan(50);

@@ -90,7 +90,7 @@ class Link implements Mux, StreamOwner, FrameSink {
     }
     if (!this.sender.takesControl(payload.length)) {
       // Not the fault of the streams that are open. Whether the peer is alive, its answers to PINGs show.
-      throw new ServiceError('node_unavailable', 'too many requests wait for the link', { retryAfterMs: RETRY_MS });
+      throw new ServiceError('rate_limited', 'too many requests wait for the link', { retryAfterMs: RETRY_MS });
     }
     const id = this.#streams.takeId();
     if (id === undefined) {

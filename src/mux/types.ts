@@ -111,8 +111,8 @@ export interface MuxOptions {
 
 export interface Mux {
   /**
-   * @throws ServiceError `node_unavailable` when the link is closed or 64 MiB of messages wait, `draining` after the
-   * peer's GOAWAY.
+   * @throws ServiceError `node_unavailable` when the link is closed, `draining` after the peer's GOAWAY, `rate_limited`
+   * when 64 MiB of messages wait.
    */
   open(request: Json, handler: StreamHandler): MuxStream;
   /** So many messages wait for the transport that whoever can should wait with a large one. */
