@@ -64,10 +64,8 @@ export function fileKind(request: Json, linkRoom: LinkRoom): RelayKind {
     accept: (outer, sandbox, answer) => linkRoom.accept(outer, sandbox.record.tenant, answer),
     event: readPlainEvent,
     // A program may change files faster than any link carries the news.
-    instead: (message, sandbox) => {
-      if (message['type'] !== 'change' || linkRoom.takes(sandbox.record.tenant, message)) return undefined;
-      return { type: 'change', kind: 'overflow', path: parsed.data.path };
-    },
+    instead: ({ type }) => (type === 'change' ? { type, kind: 'overflow', path: parsed.data.path } : undefined),
+    takes: (message, sandbox) => linkRoom.takes(sandbox.record.tenant, message),
     takesCommands: false,
   };
 }

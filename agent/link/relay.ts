@@ -30,8 +30,10 @@ export interface RelayKind {
   opened(answer: Json, queueMs: number): Json;
   /** Accepts the gateway's stream, perhaps later. Absent: at once. @throws ServiceError to refuse it with. */
   accept?(outer: MuxStream, sandbox: Sandbox, answer: Json): Promise<void> | undefined;
-  /** If a crowded link does not take this message: what is sent once instead of it and others. */
-  instead?(message: Json, sandbox: Sandbox): Json | undefined;
+  /** If a crowded link need not take this message: what is sent once instead of it and others. */
+  instead?(message: Json): Json | undefined;
+  /** Whether it takes it all the same. */
+  takes?(message: Json, sandbox: Sandbox): boolean;
   /**
    * Validates a message from boxinit; undefined drops it. Later messages wait for a promise; one that rejects ends the
    * stream.
@@ -191,9 +193,10 @@ class Relay implements StreamHandler, Waiting {
 
   /** Whether another message tells, once the link has room, that messages such as this one were left out. */
   #leftOut(message: Json): boolean {
-    const instead = this.#outer.crowded === true ? this.#kind.instead?.(message, this.#sandbox) : undefined;
+    const instead = this.#outer.crowded === true ? this.#kind.instead?.(message) : undefined;
     if (instead === undefined) return false;
     if (this.#leavesOut) return true;
+    if (this.#kind.takes?.(message, this.#sandbox) === true) return false;
     this.#leavesOut = true;
     const told = async (): Promise<void> => {
       while (this.#outer.crowded === true && !this.#outer.closed) await this.#outer.room?.();
