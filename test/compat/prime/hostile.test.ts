@@ -371,6 +371,10 @@ test('deletes by label two thousand missing sandboxes, and unknown labels', asyn
 test('a port exposed for TCP is closed when its gateway shuts down', { timeout: LIMIT_MS }, async () => {
   const exposed = json(await api('POST', `/sandbox/${mine.id}/expose`, { port: 8125, protocol: 'TCP' }));
   expect(exposed).toMatchObject({ external_port: tcpPort });
+  // Where nothing listens, the connection would be over at once.
+  const listens =
+    'import socket, time; s = socket.create_server(("", 8125)); print("up", flush=True); s.accept(); time.sleep(600)';
+  await run(`python3 -c '${listens}' >/tmp/8125 2>&1 & until grep -q up /tmp/8125; do sleep 0.02; done`);
   const socket = connectTcp(tcpPort, '127.0.0.1');
   await once(socket, 'connect');
   const over = Promise.withResolvers<void>();
