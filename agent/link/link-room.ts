@@ -27,7 +27,13 @@ export class LinkRoom {
   accept(stream: MuxStream, tenant: string, answer: Json): Promise<void> | undefined {
     if (stream.crowded === true) {
       const bytes = Buffer.byteLength(JSON.stringify(answer));
-      if (bytes > LARGE_BYTES) return acceptLater(stream, answer, this.#answers.hold(tenant, bytes));
+      if (bytes > LARGE_BYTES) {
+        const release = this.#answers.hold(tenant, bytes);
+        return whenRoom(stream, () => {
+          release();
+          stream.accept(answer);
+        });
+      }
     }
     stream.accept(answer);
     return undefined;
@@ -46,9 +52,9 @@ export class LinkRoom {
   }
 }
 
-async function acceptLater(stream: MuxStream, answer: Json, release: () => void): Promise<void> {
+/** Calls `send` once the stream's link has room, or the stream is closed. */
+export async function whenRoom(stream: MuxStream, send: () => void): Promise<void> {
   while (stream.crowded === true && !stream.closed) await stream.room?.();
-  release();
   // Without a pause, so that others who have waited too see that it has taken their room.
-  stream.accept(answer);
+  send();
 }

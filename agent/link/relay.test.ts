@@ -75,6 +75,23 @@ test('a gateway that sends more signals than may be queued is refused', () => {
   expect(refusals[0]).toMatchObject({ code: 'rate_limited' });
 });
 
+/** Joins a gateway's stream to that of a running sandbox. @returns what boxinit's messages are given to */
+function begun(outer: object, kind: RelayKind): StreamHandler {
+  let boxinit: StreamHandler = {};
+  const open = (_request: Json, handler: StreamHandler): object => {
+    boxinit = handler;
+    return { closed: false };
+  };
+  const spec = newSpec();
+  const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
+  relay(outer as MuxStream, sandbox, NO_CALLS, kind);
+  sandbox.move('PROVISIONING');
+  sandbox.move('RUNNING');
+  sandbox.launched = { link: { connected: true, open } } as unknown as Sandbox['launched'];
+  sandbox.letIn();
+  return boxinit;
+}
+
 test('a message that cannot be passed on, after one that was completed, ends its stream and nothing else', async () => {
   const refusals: ServiceError[] = [];
   const events: Json[] = [];
@@ -86,24 +103,13 @@ test('a message that cannot be passed on, after one that was completed, ends its
       events.push(message);
     },
   };
-  let boxinit: StreamHandler = {};
-  const open = (_request: Json, handler: StreamHandler): object => {
-    boxinit = handler;
-    return { closed: false };
-  };
-  const spec = newSpec();
-  const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
   const kind: RelayKind = {
     request: () => ({ op: 'port', port: 1 }),
     opened: (answer) => answer,
     event: (message) => (message['n'] === 1 ? Promise.resolve(message) : message),
     takesCommands: false,
   };
-  relay(outer as unknown as MuxStream, sandbox, NO_CALLS, kind);
-  sandbox.move('PROVISIONING');
-  sandbox.move('RUNNING');
-  sandbox.launched = { link: { connected: true, open } } as unknown as Sandbox['launched'];
-  sandbox.letIn();
+  const boxinit = begun(outer, kind);
   boxinit.event?.({ n: 1 });
   boxinit.event?.({ n: 2 });
   await vi.waitFor(() => expect(refusals).toMatchObject([{ code: 'internal' }]));
@@ -120,23 +126,8 @@ test('changes that a crowded link does not take are left out, which one message 
     accept: () => undefined,
     event: (message: Json) => events.push(message),
   };
-  let boxinit: StreamHandler = {};
-  const open = (_request: Json, handler: StreamHandler): object => {
-    boxinit = handler;
-    return { closed: false };
-  };
-  const spec = newSpec();
-  const sandbox = new Sandbox(spec, newRecord(spec, Date.now()));
-  relay(
-    outer as unknown as MuxStream,
-    sandbox,
-    NO_CALLS,
-    fileKind({ op: 'file', sandbox: spec.id, call: 'watch', path: '/tmp' }, new LinkRoom()),
-  );
-  sandbox.move('PROVISIONING');
-  sandbox.move('RUNNING');
-  sandbox.launched = { link: { connected: true, open } } as unknown as Sandbox['launched'];
-  sandbox.letIn();
+  const watch = { op: 'file', sandbox: 'sbx-1', call: 'watch', path: '/tmp' };
+  const boxinit = begun(outer, fileKind(watch, new LinkRoom()));
   const change = (path: string): Json => ({ type: 'change', kind: 'create', path });
   boxinit.opened?.({});
   const long = `/tmp/${'x'.repeat(4_000)}`;

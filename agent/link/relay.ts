@@ -10,6 +10,7 @@ import { readExecCommand } from '../../src/protocol/exec-command.ts';
 import type { SupervisorOpen } from '../../src/protocol/supervisor.ts';
 import type { Sandbox, Waiting } from '../sandboxes/sandbox.ts';
 import { cleanError } from '../supervisor/hostile.ts';
+import { whenRoom } from './link-room.ts';
 
 /** How long a cut stream waits to learn whether its sandbox has ended. */
 const RELINK_MS = 3_000;
@@ -198,12 +199,11 @@ class Relay implements StreamHandler, Waiting {
     if (this.#leavesOut) return true;
     if (this.#kind.takes?.(message, this.#sandbox) === true) return false;
     this.#leavesOut = true;
-    const told = async (): Promise<void> => {
-      while (this.#outer.crowded === true && !this.#outer.closed) await this.#outer.room?.();
+    const tell = (): void => {
       this.#leavesOut = false;
       this.#outer.event(instead);
     };
-    this.#queue((this.#tail ?? Promise.resolve()).then(told));
+    this.#queue((this.#tail ?? Promise.resolve()).then(() => whenRoom(this.#outer, tell)));
     return true;
   }
 

@@ -28,7 +28,7 @@ export interface OomKills {
   exits: readonly string[];
 }
 
-type End = Pick<SandboxRecord, 'reason' | 'message' | 'errorCode'>;
+type End = Pick<SandboxRecord, 'message' | 'errorCode'> & { reason: EndReason };
 
 export interface Waiting {
   /** Called once the sandbox runs; not before this call has returned. */
@@ -102,7 +102,7 @@ export class Sandbox {
   }
 
   /** Ends it. `tellEnd` fails the waiting calls. */
-  end(end: End & { reason: EndReason }, nowMs: number): void {
+  end(end: End, nowMs: number): void {
     this.move(statusFor(end.reason), { ...end, endedAtMs: nowMs });
     this.spec = null;
     this.env = {};

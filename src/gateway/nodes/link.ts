@@ -110,7 +110,7 @@ export class NodeLink {
     return this.#mux?.stats.streams ?? 0;
   }
 
-  /** @throws ServiceError `node_unavailable` when the link is down, `draining`, `rate_limited`, `invalid_request` when too large. */
+  /** @throws ServiceError `node_unavailable` when the link is down, and as `Mux.open`; `invalid_request` when too large. */
   open(request: NodeOpen, handler: StreamHandler): MuxStream {
     if (this.#mux === null) throw new ServiceError('node_unavailable');
     return this.#mux.open(request, handler);

@@ -5,7 +5,7 @@ use crate::json::Value;
 use crate::sys::io::{Fd, O_DIRECTORY, O_PATH};
 use crate::sys::{self, c_int};
 
-const MAX_PATH_BYTES: usize = 4096;
+pub(super) const MAX_PATH_BYTES: usize = 4096;
 /// The base for relative paths in system calls.
 pub const CWD: c_int = sys::fs::AT_FDCWD;
 

@@ -1,6 +1,7 @@
 //! Puts each member of a tar in its place below a directory. None escapes the directory, whatever its name and whatever
 //! symbolic links are in its way: paths are resolved as if the directory were the root.
 
+use super::paths::MAX_PATH_BYTES;
 use super::tar_format::{self as tar, Member};
 use super::write::Temporary;
 use super::{change, file_error, shown, split, stat, CWD};
@@ -197,13 +198,10 @@ fn replacing<T>(directory: c_int, name: &[u8], make: impl Fn() -> Result<T, i32>
     }
 }
 
-/// The kernel takes none that is longer.
-const MAX_NAME_BYTES: usize = 4096;
-
 /// A member's path with a slash before each component, or None for the base directory itself.
 fn clean(name: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
-    if name.len() > MAX_NAME_BYTES {
-        return Err(WireError::invalid(format!("a member's name is longer than {} bytes", MAX_NAME_BYTES)));
+    if name.len() > MAX_PATH_BYTES {
+        return Err(WireError::invalid(format!("a member's name is longer than {} bytes", MAX_PATH_BYTES)));
     }
     let mut path = Vec::with_capacity(name.len() + 1);
     for part in name.split(|byte| *byte == b'/') {

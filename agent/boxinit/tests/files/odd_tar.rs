@@ -119,14 +119,20 @@ fn invalid_numbers_are_refused_and_create_nothing() {
     assert_eq!(agent.sh("true").code(), 0);
 }
 
+/// A directory in which a script has run.
+fn made_by(script: &str, agent: &Agent) -> std::path::PathBuf {
+    let directory = agent.directory.join("made");
+    std::fs::create_dir(&directory).expect("directory");
+    assert!(Command::new("sh").args(["-c", script]).current_dir(&directory).status().expect("sh").success());
+    directory
+}
+
 #[test]
 fn a_tree_too_deep_for_an_archive_is_refused_with_a_message() {
     let mut agent = Agent::start();
-    let deep = agent.directory.join("deep");
-    std::fs::create_dir(&deep).expect("directory");
     // Longer than any path may be, so in two steps.
     let script = "p=$(printf 'd/%.0s' $(seq 2000)); mkdir -p $p && cd -P $p && mkdir -p $(printf 'd/%.0s' $(seq 100))";
-    assert!(Command::new("sh").args(["-c", script]).current_dir(&deep).status().expect("sh").success());
+    let deep = made_by(script, &agent);
     let result = call(&mut agent, "tar-read", &deep, "");
     assert_eq!(code(&result), Some("invalid_request"), "{:?}", result.reset);
     let said = result.reset.as_ref().and_then(|error| error.text("message")).unwrap_or("");
@@ -156,10 +162,8 @@ fn peak_kb(pid: u32) -> u64 {
 #[test]
 fn a_deep_tree_of_long_names_takes_no_memory_for_each_level() {
     let mut agent = Agent::start();
-    let deep = agent.directory.join("deep");
-    std::fs::create_dir(&deep).expect("directory");
     let script = "n=$(printf %0250d 0); for i in $(seq 500); do mkdir $n && cd -P $n || exit; done";
-    assert!(Command::new("sh").args(["-c", script]).current_dir(&deep).status().expect("sh").success());
+    let deep = made_by(script, &agent);
     let before = peak_kb(agent.child.id());
     let result = call(&mut agent, "tar-read", &deep, "");
     assert!(result.reset.is_none(), "{:?}", result.reset);
